@@ -1,1 +1,5 @@
-//! placeholder
+//! What a person asks for.
+
+mod node_type;
+
+pub use node_type::NodeType;
