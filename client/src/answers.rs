@@ -13,14 +13,8 @@ pub struct Answers<T> {
 }
 
 impl<T: Send + 'static> Answers<T> {
-    pub(crate) fn new<M: Send + 'static>(
-        url: Arc<str>,
-        inner: Streaming<M>,
-        parse: fn(M) -> Result<T, Error>,
-    ) -> Self {
-        Self {
-            source: Box::new(Parsed { url, inner, parse }),
-        }
+    pub(crate) fn new<M: Send + 'static>(url: Arc<str>, inner: Streaming<M>, parse: fn(M) -> Result<T, Error>) -> Self {
+        Self { source: Box::new(Parsed { url, inner, parse }) }
     }
 
     /// The next answer; `None` when the node has said all.
@@ -54,12 +48,10 @@ struct Parsed<M, T> {
 impl<M: Send + 'static, T> Source<T> for Parsed<M, T> {
     fn poll(&mut self, context: &mut std::task::Context<'_>) -> Polled<T> {
         use futures::Stream;
-        std::pin::Pin::new(&mut self.inner)
-            .poll_next(context)
-            .map(|next| match next {
-                Some(Ok(message)) => (self.parse)(message).map(Some),
-                Some(Err(status)) => Err(Error::from_status(&self.url, &status)),
-                None => Ok(None),
-            })
+        std::pin::Pin::new(&mut self.inner).poll_next(context).map(|next| match next {
+            Some(Ok(message)) => (self.parse)(message).map(Some),
+            Some(Err(status)) => Err(Error::from_status(&self.url, &status)),
+            None => Ok(None),
+        })
     }
 }

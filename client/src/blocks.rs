@@ -22,40 +22,23 @@ pub struct Block {
 
 impl Client {
     /// Puts one block. Empty names mean raw and sha2-256.
-    pub async fn put_block(
-        &self,
-        data: Vec<u8>,
-        codec: &str,
-        multihash: &str,
-    ) -> Result<Block, Error> {
+    pub async fn put_block(&self, data: Vec<u8>, codec: &str, multihash: &str) -> Result<Block, Error> {
         if data.len() > MAX_BLOCK {
             return Err(Error::InvalidInput(format!(
                 "a block is at most {MAX_BLOCK} bytes and this is {}; use artdag add",
                 data.len()
             )));
         }
-        let request = v1::PutBlockRequest {
-            data,
-            codec: codec.to_owned(),
-            multihash: multihash.to_owned(),
-        };
+        let request = v1::PutBlockRequest { data, codec: codec.to_owned(), multihash: multihash.to_owned() };
         let answer = self.content_service().put_block(request).await;
         let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
-        Ok(Block {
-            cid: answered_cid(&answer.cid)?,
-            size: answer.size,
-        })
+        Ok(Block { cid: answered_cid(&answer.cid)?, size: answer.size })
     }
 
     /// The bytes of one block, fetched from the peers if the node lacks it.
     pub async fn get_block(&self, cid: &Cid) -> Result<Vec<u8>, Error> {
-        let request = v1::GetBlockRequest {
-            cid: cid.to_string(),
-        };
+        let request = v1::GetBlockRequest { cid: cid.to_string() };
         let answer = self.content_service().get_block(request).await;
-        Ok(answer
-            .map_err(|status| self.failed(&status))?
-            .into_inner()
-            .data)
+        Ok(answer.map_err(|status| self.failed(&status))?.into_inner().data)
     }
 }

@@ -30,10 +30,7 @@ pub struct StepBoard {
 }
 
 enum Painter {
-    Terminal {
-        lines: MultiProgress,
-        live: BTreeMap<String, ProgressBar>,
-    },
+    Terminal { lines: MultiProgress, live: BTreeMap<String, ProgressBar> },
     Log,
 }
 
@@ -41,18 +38,11 @@ impl StepBoard {
     /// `names` are short names for peer ids; a node without one shows as the end of its id.
     pub fn new(names: BTreeMap<String, String>) -> Self {
         let painter = if std::io::stderr().is_terminal() {
-            Painter::Terminal {
-                lines: MultiProgress::new(),
-                live: BTreeMap::new(),
-            }
+            Painter::Terminal { lines: MultiProgress::new(), live: BTreeMap::new() }
         } else {
             Painter::Log
         };
-        Self {
-            painter,
-            names,
-            shown: BTreeMap::new(),
-        }
+        Self { painter, names, shown: BTreeMap::new() }
     }
 
     pub fn show(&mut self, event: &RunEvent) {
@@ -86,9 +76,7 @@ impl StepBoard {
                 if !live.contains_key(&step.id) && live.len() >= MAX_LIVE_LINES {
                     return;
                 }
-                let bar = live
-                    .entry(step.id.clone())
-                    .or_insert_with(|| spinner(lines));
+                let bar = live.entry(step.id.clone()).or_insert_with(|| spinner(lines));
                 bar.set_message(line);
             }
         }
@@ -111,8 +99,7 @@ impl Drop for StepBoard {
 }
 
 fn spinner(lines: &MultiProgress) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {wide_msg}")
-        .expect("the template is constant and valid");
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is constant and valid");
     let bar = lines.add(ProgressBar::new_spinner().with_style(style));
     bar.enable_steady_tick(TICK);
     bar
@@ -128,12 +115,9 @@ pub struct ByteMeter(ProgressBar);
 
 impl ByteMeter {
     pub fn new(what: &str) -> Self {
-        let style =
-            ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} {decimal_bytes_per_sec}")
-                .expect("the template is constant and valid");
-        let bar = ProgressBar::new_spinner()
-            .with_style(style)
-            .with_message(what.to_owned());
+        let style = ProgressStyle::with_template("{spinner} {msg} {decimal_bytes} {decimal_bytes_per_sec}")
+            .expect("the template is constant and valid");
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(what.to_owned());
         Self(bar)
     }
 

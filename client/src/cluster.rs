@@ -24,10 +24,7 @@ pub struct Node {
 impl Client {
     /// The answering node first, then the others by peer id.
     pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
-        let answer = self
-            .cluster_service()
-            .list_nodes(v1::ListNodesRequest {})
-            .await;
+        let answer = self.cluster_service().list_nodes(v1::ListNodesRequest {}).await;
         let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
         let mut nodes: Vec<Node> = answer.nodes.into_iter().map(parse).collect();
         nodes.sort_by(|a, b| (!a.is_self, &a.peer_id).cmp(&(!b.is_self, &b.peer_id)));
@@ -36,14 +33,9 @@ impl Client {
 
     /// Makes the node dial a multiaddr; the peer id it found there.
     pub async fn join(&self, address: &str) -> Result<String, Error> {
-        let request = v1::JoinRequest {
-            address: address.to_owned(),
-        };
+        let request = v1::JoinRequest { address: address.to_owned() };
         let answer = self.cluster_service().join(request).await;
-        Ok(answer
-            .map_err(|status| self.failed(&status))?
-            .into_inner()
-            .peer_id)
+        Ok(answer.map_err(|status| self.failed(&status))?.into_inner().peer_id)
     }
 }
 

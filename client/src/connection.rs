@@ -59,9 +59,7 @@ pub struct Client {
 impl Client {
     /// Connects, with the token and the trace of the environment.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let token = env::var(TOKEN_VARIABLE)
-            .ok()
-            .filter(|token| !token.is_empty());
+        let token = env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         Self::connect_with_token(url, token.as_deref()).await
     }
 
@@ -78,14 +76,8 @@ impl Client {
         let channel = endpoint
             .connect()
             .await
-            .map_err(|error| Error::NodeUnreachable {
-                url: url.to_owned(),
-                reason: innermost(&error),
-            })?;
-        Ok(Self {
-            service: InterceptedService::new(channel, context),
-            url: url.into(),
-        })
+            .map_err(|error| Error::NodeUnreachable { url: url.to_owned(), reason: innermost(&error) })?;
+        Ok(Self { service: InterceptedService::new(channel, context), url: url.into() })
     }
 
     /// Connects as soon as the node answers calls; the last error when `limit` is over.
@@ -97,9 +89,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             match answer {
-                Err(Error::NodeUnreachable { .. } | Error::TryLater(_))
-                    if Instant::now() < deadline =>
-                {
+                Err(Error::NodeUnreachable { .. } | Error::TryLater(_)) if Instant::now() < deadline => {
                     tokio::time::sleep(READY_POLL).await;
                 }
                 answer => return answer,
@@ -142,11 +132,7 @@ services! {
 }
 
 fn endpoint(url: &str) -> Result<Endpoint, Error> {
-    let invalid = |why: &str| {
-        Error::InvalidInput(format!(
-            "{url:?} is no node's URL ({why}); write http://HOST:PORT"
-        ))
-    };
+    let invalid = |why: &str| Error::InvalidInput(format!("{url:?} is no node's URL ({why}); write http://HOST:PORT"));
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| invalid(&innermost(&e)))?;
     match endpoint.uri().scheme_str() {
         Some("http") => {}
@@ -167,10 +153,7 @@ fn endpoint(url: &str) -> Result<Endpoint, Error> {
 fn is_loopback(endpoint: &Endpoint) -> bool {
     let host = endpoint.uri().host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Adds `authorization` and `traceparent` to every call.
@@ -193,22 +176,16 @@ impl CallContext {
                 Error::InvalidInput(format!("{TOKEN_VARIABLE} holds more than one line of text"))
             })?;
         let inherited = env::var(TRACE_VARIABLE).ok();
-        Ok(Self {
-            authorization,
-            trace: Arc::new(Trace::new(inherited.as_deref())),
-        })
+        Ok(Self { authorization, trace: Arc::new(Trace::new(inherited.as_deref())) })
     }
 }
 
 impl Interceptor for CallContext {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.authorization {
-            request
-                .metadata_mut()
-                .insert("authorization", value.clone());
+            request.metadata_mut().insert("authorization", value.clone());
         }
-        let value = MetadataValue::try_from(self.trace.next_span())
-            .expect("a traceparent is hex digits and dashes");
+        let value = MetadataValue::try_from(self.trace.next_span()).expect("a traceparent is hex digits and dashes");
         request.metadata_mut().insert("traceparent", value);
         Ok(request)
     }
@@ -223,14 +200,9 @@ struct Trace {
 
 impl Trace {
     fn new(inherited: Option<&str>) -> Self {
-        let id = inherited
-            .and_then(inherited_trace)
-            .unwrap_or_else(|| format!("{:016x}{:016x}", arbitrary(), arbitrary()));
-        Self {
-            id,
-            first_span: arbitrary(),
-            spans: AtomicU64::new(0),
-        }
+        let id =
+            inherited.and_then(inherited_trace).unwrap_or_else(|| format!("{:016x}{:016x}", arbitrary(), arbitrary()));
+        Self { id, first_span: arbitrary(), spans: AtomicU64::new(0) }
     }
 
     fn next_span(&self) -> String {
@@ -243,9 +215,7 @@ impl Trace {
 
 fn inherited_trace(parent: &str) -> Option<String> {
     let id = parent.strip_prefix("00-")?.get(..32)?;
-    let hex = id
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hex = id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (hex && id.bytes().any(|byte| byte != b'0')).then(|| id.to_owned())
 }
 
@@ -260,25 +230,16 @@ mod tests {
 
     #[test]
     fn a_trace_is_continued_and_each_call_is_its_own_span() {
-        let trace = Trace::new(Some(
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ));
+        let trace = Trace::new(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
         let (one, two) = (trace.next_span(), trace.next_span());
-        assert!(
-            one.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
-            "{one}"
-        );
+        assert!(one.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{one}");
         assert_ne!(one, two);
         assert_eq!(one.len(), 55);
     }
 
     #[test]
     fn a_broken_trace_is_replaced() {
-        for parent in [
-            "",
-            "00-zz",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-        ] {
+        for parent in ["", "00-zz", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
             assert_eq!(inherited_trace(parent), None, "{parent}");
         }
         assert_eq!(Trace::new(Some("nonsense")).id.len(), 32);
@@ -290,27 +251,16 @@ mod tests {
             assert!(endpoint(url).is_err(), "{url:?}");
         }
         assert!(is_loopback(&endpoint("http://[::1]:7701").expect("valid")));
-        assert!(is_loopback(
-            &endpoint("http://localhost:7701").expect("valid")
-        ));
-        assert!(!is_loopback(
-            &endpoint("http://10.0.0.1:7701").expect("valid")
-        ));
-        assert!(!is_loopback(
-            &endpoint("http://localhost.evil.example").expect("valid")
-        ));
+        assert!(is_loopback(&endpoint("http://localhost:7701").expect("valid")));
+        assert!(!is_loopback(&endpoint("http://10.0.0.1:7701").expect("valid")));
+        assert!(!is_loopback(&endpoint("http://localhost.evil.example").expect("valid")));
     }
 
     #[tokio::test]
     async fn a_token_does_not_cross_the_network_in_the_clear() {
         let refused = Client::connect_with_token("http://192.0.2.1:7701", Some("secret")).await;
-        let Err(Error::InvalidInput(text)) = refused else {
-            panic!("the token would be sent")
-        };
-        assert!(
-            text.contains("ssh -L") && !text.contains("secret"),
-            "{text}"
-        );
+        let Err(Error::InvalidInput(text)) = refused else { panic!("the token would be sent") };
+        assert!(text.contains("ssh -L") && !text.contains("secret"), "{text}");
     }
 
     #[test]

@@ -51,36 +51,25 @@ impl Error {
     }
 
     pub(crate) fn local(path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self::Local {
-            path: path.into(),
-            source,
-        }
+        Self::Local { path: path.into(), source }
     }
 
     pub(crate) fn from_status(url: &str, status: &Status) -> Self {
         // A status made on this side carries its cause, one that a node sent does not.
         if let Some(cause) = std::error::Error::source(status) {
-            return Self::NodeUnreachable {
-                url: url.to_owned(),
-                reason: innermost(cause),
-            };
+            return Self::NodeUnreachable { url: url.to_owned(), reason: innermost(cause) };
         }
         let text = status.message().to_owned();
         match status.code() {
             Code::NotFound => Self::NotFound(text),
-            Code::InvalidArgument
-            | Code::OutOfRange
-            | Code::FailedPrecondition
-            | Code::AlreadyExists => Self::InvalidInput(text),
+            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists => {
+                Self::InvalidInput(text)
+            }
             Code::Unauthenticated | Code::PermissionDenied => Self::Refused(text),
             Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Self::TryLater(text),
             Code::DeadlineExceeded => Self::TryLater(text),
             Code::Unimplemented => Self::Answer(format!("it does not offer this call ({text})")),
-            code => Self::Node(if text.is_empty() {
-                code.to_string()
-            } else {
-                text
-            }),
+            code => Self::Node(if text.is_empty() { code.to_string() } else { text }),
         }
     }
 }

@@ -23,12 +23,10 @@ pub use blocks::Block;
 pub use cid::Cid;
 pub use cluster::Node;
 pub use connection::{Client, DEFAULT_NODE, NODE_VARIABLE, TOKEN_VARIABLE, TRACE_VARIABLE};
-pub use content::{
-    AddEvent, AddOptions, Added, EntryKind, Fetched, Folders, Hidden, ListEntry, Pinning, Stat,
-};
+pub use content::{AddEvent, AddOptions, Added, EntryKind, Fetched, Folders, Hidden, ListEntry, Pinning, Stat};
 pub use error::Error;
 pub use names::{ContentPath, Digest, parse_cid};
 pub use pins::{Pin, PinKind};
-pub use progress::{short_peer, step_line};
+pub use progress::{duration_text, printable, short_peer, size_text, step_line};
 pub use records::ResultRecord;
 pub use runs::{News, Run, RunEvent, RunState, StepState, StepStatus, Submission, Submitted};

@@ -22,8 +22,8 @@ impl Digest {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let exact = <[u8; 32]>::try_from(bytes)
-            .map_err(|_| Error::Answer(format!("a hash of {} bytes", bytes.len())))?;
+        let exact =
+            <[u8; 32]>::try_from(bytes).map_err(|_| Error::Answer(format!("a hash of {} bytes", bytes.len())))?;
         Ok(Some(Self(exact)))
     }
 }
@@ -109,9 +109,7 @@ impl FromStr for ContentPath {
 }
 
 fn without_scheme(text: &str) -> &str {
-    text.strip_prefix("/ipfs/")
-        .or_else(|| text.strip_prefix("ipfs://"))
-        .unwrap_or(text)
+    text.strip_prefix("/ipfs/").or_else(|| text.strip_prefix("ipfs://")).unwrap_or(text)
 }
 
 pub(crate) fn answered_cid(text: &str) -> Result<Cid, Error> {
@@ -120,11 +118,7 @@ pub(crate) fn answered_cid(text: &str) -> Result<Cid, Error> {
 
 /// An empty string means that there is none yet.
 pub(crate) fn answered_optional_cid(text: &str) -> Result<Option<Cid>, Error> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        answered_cid(text).map(Some)
-    }
+    if text.is_empty() { Ok(None) } else { answered_cid(text).map(Some) }
 }
 
 /// The `cid` crate's own serde form is that of dag-cbor links; ours is the canonical string.
@@ -132,10 +126,7 @@ pub(crate) fn cid_text<S: Serializer>(cid: &Cid, serializer: S) -> Result<S::Ok,
     serializer.collect_str(cid)
 }
 
-pub(crate) fn optional_cid_text<S: Serializer>(
-    cid: &Option<Cid>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn optional_cid_text<S: Serializer>(cid: &Option<Cid>, serializer: S) -> Result<S::Ok, S::Error> {
     match cid {
         Some(cid) => serializer.collect_str(cid),
         None => serializer.serialize_none(),
@@ -151,11 +142,7 @@ mod tests {
 
     #[test]
     fn a_content_path_is_a_cid_and_clean_names() {
-        for text in [
-            EMPTY.to_owned(),
-            format!("/ipfs/{EMPTY}"),
-            format!("ipfs://{EMPTY}/"),
-        ] {
+        for text in [EMPTY.to_owned(), format!("/ipfs/{EMPTY}"), format!("ipfs://{EMPTY}/")] {
             assert_eq!(text.parse::<ContentPath>().expect("parses").as_str(), EMPTY);
         }
         let path: ContentPath = format!("{EMPTY}//a/b c/").parse().expect("parses");
@@ -168,11 +155,7 @@ mod tests {
             assert!(text.parse::<ContentPath>().is_err(), "{text:?}");
         }
         assert!(format!("{EMPTY}/../x").parse::<ContentPath>().is_err());
-        assert!(
-            format!("{EMPTY}/{}", "x".repeat(5000))
-                .parse::<ContentPath>()
-                .is_err()
-        );
+        assert!(format!("{EMPTY}/{}", "x".repeat(5000)).parse::<ContentPath>().is_err());
     }
 
     #[test]

@@ -34,24 +34,14 @@ impl Client {
             PinKind::Recursive => v1::PinKind::Recursive,
             PinKind::Direct => v1::PinKind::Direct,
         };
-        let request = v1::AddPinRequest {
-            cid: cid.to_string(),
-            kind: kind.into(),
-            name: name.to_owned(),
-        };
+        let request = v1::AddPinRequest { cid: cid.to_string(), kind: kind.into(), name: name.to_owned() };
         let answer = self.pins_service().add_pin(request).await;
         let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
-        parse(
-            answer
-                .pin
-                .ok_or_else(|| Error::Answer("a pin without its facts".to_owned()))?,
-        )
+        parse(answer.pin.ok_or_else(|| Error::Answer("a pin without its facts".to_owned()))?)
     }
 
     pub async fn remove_pin(&self, cid: &Cid) -> Result<(), Error> {
-        let request = v1::RemovePinRequest {
-            cid: cid.to_string(),
-        };
+        let request = v1::RemovePinRequest { cid: cid.to_string() };
         let answer = self.pins_service().remove_pin(request).await;
         answer.map(drop).map_err(|status| self.failed(&status))
     }
@@ -69,10 +59,5 @@ fn parse(pin: v1::Pin) -> Result<Pin, Error> {
         v1::PinKind::Direct => PinKind::Direct,
         v1::PinKind::Unspecified => return Err(Error::Answer("a pin of no kind".to_owned())),
     };
-    Ok(Pin {
-        cid: answered_cid(&pin.cid)?,
-        kind,
-        name: pin.name,
-        created_unix_ms: pin.created_unix_ms,
-    })
+    Ok(Pin { cid: answered_cid(&pin.cid)?, kind, name: pin.name, created_unix_ms: pin.created_unix_ms })
 }

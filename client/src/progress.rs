@@ -27,11 +27,7 @@ pub fn step_line(step: &StepStatus, node: &str) -> String {
         step.state.word()
     );
     if !node.is_empty() {
-        line.push_str(if step.state == StepState::Hit {
-            " from "
-        } else {
-            " on "
-        });
+        line.push_str(if step.state == StepState::Hit { " from " } else { " on " });
         line.push_str(&printable(node));
     }
     if step.state.is_active() && step.progress > 0.0 {
@@ -51,9 +47,7 @@ pub fn step_line(step: &StepStatus, node: &str) -> String {
 
 /// A node's text may hold anything; a terminal must not obey it, and a line stays one line.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 pub fn duration_text(ms: u64) -> String {
@@ -66,12 +60,8 @@ pub fn duration_text(ms: u64) -> String {
 
 /// Decimal units, as disks and networks are sold.
 pub fn size_text(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [
-        ("TB", 1_000_000_000_000),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-        ("kB", 1_000),
-    ];
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     for (unit, size) in UNITS {
         if bytes >= size {
             return format!("{:.1} {unit}", bytes as f64 / size as f64);
@@ -104,19 +94,10 @@ mod tests {
     fn a_line_says_what_where_and_how_far() {
         let cases = [
             (StepState::Waiting, "graded       TRANSFORM waiting   on A"),
-            (
-                StepState::Running,
-                "graded       TRANSFORM running   on A  40%",
-            ),
-            (
-                StepState::Succeeded,
-                "graded       TRANSFORM succeeded on A  1.2 s",
-            ),
+            (StepState::Running, "graded       TRANSFORM running   on A  40%"),
+            (StepState::Succeeded, "graded       TRANSFORM succeeded on A  1.2 s"),
             (StepState::Hit, "graded       TRANSFORM hit       from A"),
-            (
-                StepState::Failed,
-                "graded       TRANSFORM failed    on A  bad input [2J",
-            ),
+            (StepState::Failed, "graded       TRANSFORM failed    on A  bad input [2J"),
         ];
         for (state, line) in cases {
             assert_eq!(step_line(&step(state), "A"), line);
@@ -125,18 +106,9 @@ mod tests {
 
     #[test]
     fn a_second_attempt_and_a_missing_node_show() {
-        let again = StepStatus {
-            attempt: 2,
-            ..step(StepState::Running)
-        };
-        assert_eq!(
-            step_line(&again, "B"),
-            "graded       TRANSFORM running   on B  40%  attempt 2"
-        );
-        assert_eq!(
-            step_line(&step(StepState::Ready), ""),
-            "graded       TRANSFORM ready"
-        );
+        let again = StepStatus { attempt: 2, ..step(StepState::Running) };
+        assert_eq!(step_line(&again, "B"), "graded       TRANSFORM running   on B  40%  attempt 2");
+        assert_eq!(step_line(&step(StepState::Ready), ""), "graded       TRANSFORM ready");
     }
 
     #[test]

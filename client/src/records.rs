@@ -38,9 +38,7 @@ impl Client {
 
     /// At most `limit` of them; `None` means all.
     pub async fn list_records(&self, limit: Option<u32>) -> Result<Answers<ResultRecord>, Error> {
-        let request = v1::ListRecordsRequest {
-            limit: limit.unwrap_or(0),
-        };
+        let request = v1::ListRecordsRequest { limit: limit.unwrap_or(0) };
         let answer = self.records_service().list_records(request).await;
         let stream = answer.map_err(|status| self.failed(&status))?.into_inner();
         Ok(Answers::new(self.url_shared(), stream, parse))

@@ -70,10 +70,7 @@ pub enum StepState {
 impl StepState {
     /// Nothing more will happen to the step.
     pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Succeeded | Self::Hit | Self::Failed | Self::Skipped
-        )
+        matches!(self, Self::Succeeded | Self::Hit | Self::Failed | Self::Skipped)
     }
 
     /// A node works on it now.
@@ -208,9 +205,7 @@ impl Client {
 
     /// All events from the start, then the live ones, until the run ends.
     pub async fn watch_run(&self, execution_id: &str) -> Result<Answers<RunEvent>, Error> {
-        let request = v1::WatchRunRequest {
-            execution_id: execution_id.to_owned(),
-        };
+        let request = v1::WatchRunRequest { execution_id: execution_id.to_owned() };
         let answer = self.runs_service().watch_run(request).await;
         let stream = answer.map_err(|status| self.failed(&status))?.into_inner();
         Ok(Answers::new(self.url_shared(), stream, parse_event))
@@ -236,9 +231,7 @@ impl Client {
         if run.state.is_terminal() {
             return Ok(run);
         }
-        Err(Error::TryLater(format!(
-            "the node stopped telling about run {execution_id}"
-        )))
+        Err(Error::TryLater(format!("the node stopped telling about run {execution_id}")))
     }
 
     pub async fn list_runs(&self) -> Result<Answers<Run>, Error> {
@@ -248,33 +241,21 @@ impl Client {
     }
 
     pub async fn get_run(&self, execution_id: &str) -> Result<Run, Error> {
-        let request = v1::GetRunRequest {
-            execution_id: execution_id.to_owned(),
-        };
+        let request = v1::GetRunRequest { execution_id: execution_id.to_owned() };
         let answer = self.runs_service().get_run(request).await;
         parse_run(answer.map_err(|status| self.failed(&status))?.into_inner())
     }
 
     /// The state it has then: a run that had ended keeps its own.
     pub async fn cancel_run(&self, execution_id: &str) -> Result<RunState, Error> {
-        let request = v1::CancelRunRequest {
-            execution_id: execution_id.to_owned(),
-        };
+        let request = v1::CancelRunRequest { execution_id: execution_id.to_owned() };
         let answer = self.runs_service().cancel_run(request).await;
-        parse_run_state(
-            answer
-                .map_err(|status| self.failed(&status))?
-                .into_inner()
-                .state(),
-        )
+        parse_run_state(answer.map_err(|status| self.failed(&status))?.into_inner().state())
     }
 }
 
 fn as_text<V: ToString>(values: &BTreeMap<String, V>) -> std::collections::HashMap<String, String> {
-    values
-        .iter()
-        .map(|(name, value)| (name.clone(), value.to_string()))
-        .collect()
+    values.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
 }
 
 fn parse_event(event: v1::RunEvent) -> Result<RunEvent, Error> {
@@ -283,12 +264,7 @@ fn parse_event(event: v1::RunEvent) -> Result<RunEvent, Error> {
         Some(v1::run_event::Event::Run(run)) => News::Run(parse_run(run)?),
         None => return Err(Error::Answer("an event that says nothing".to_owned())),
     };
-    Ok(RunEvent {
-        execution_id: event.execution_id,
-        sequence: event.sequence,
-        unix_ms: event.unix_ms,
-        news,
-    })
+    Ok(RunEvent { execution_id: event.execution_id, sequence: event.sequence, unix_ms: event.unix_ms, news })
 }
 
 fn parse_run(run: v1::Run) -> Result<Run, Error> {
@@ -298,11 +274,7 @@ fn parse_run(run: v1::Run) -> Result<Run, Error> {
         plan_cid: answered_optional_cid(&run.plan_cid)?,
         output_cid: answered_optional_cid(&run.output_cid)?,
         content_hash: Digest::parse(&run.content_hash)?,
-        steps: run
-            .steps
-            .into_iter()
-            .map(parse_step)
-            .collect::<Result<_, _>>()?,
+        steps: run.steps.into_iter().map(parse_step).collect::<Result<_, _>>()?,
         execution_id: run.execution_id,
         recipe_name: run.recipe_name,
         created_unix_ms: run.created_unix_ms,
@@ -319,11 +291,7 @@ fn parse_step(step: v1::StepStatus) -> Result<StepStatus, Error> {
         cid: answered_optional_cid(&step.cid)?,
         cache_id: Digest::parse(&step.cache_id)?,
         action_id: Digest::parse(&step.action_id)?,
-        progress: if step.progress.is_finite() {
-            step.progress.clamp(0.0, 1.0)
-        } else {
-            0.0
-        },
+        progress: if step.progress.is_finite() { step.progress.clamp(0.0, 1.0) } else { 0.0 },
         id: step.id,
         kind: step.r#type,
         node: step.node,

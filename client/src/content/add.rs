@@ -62,11 +62,7 @@ pub struct AddOptions {
 
 impl Default for AddOptions {
     fn default() -> Self {
-        Self {
-            pinning: Pinning::Pin,
-            folders: Folders::Walk,
-            hidden: Hidden::Skip,
-        }
+        Self { pinning: Pinning::Pin, folders: Folders::Walk, hidden: Hidden::Skip }
     }
 }
 
@@ -99,24 +95,13 @@ type OnEvent<'a> = &'a mut (dyn FnMut(AddEvent<'_>) -> Result<(), Error> + Send)
 
 impl Client {
     /// Adds `path` and returns its root. Dropping the future adds nothing.
-    pub async fn add_path(
-        &self,
-        path: &Path,
-        options: &AddOptions,
-        on_event: OnEvent<'_>,
-    ) -> Result<Added, Error> {
+    pub async fn add_path(&self, path: &Path, options: &AddOptions, on_event: OnEvent<'_>) -> Result<Added, Error> {
         walk::check(path, options.folders)?;
         let root_name = walk::root_name(path)?;
         let sent = Arc::new(AtomicU64::new(0));
         let abandoned = Abandoned::default();
         let (parts, requests) = mpsc::channel(QUEUE);
-        let reading = read_ahead(
-            path.to_owned(),
-            *options,
-            parts,
-            abandoned.flag(),
-            sent.clone(),
-        );
+        let reading = read_ahead(path.to_owned(), *options, parts, abandoned.flag(), sent.clone());
         let mut walked = tokio::task::spawn_blocking(reading);
 
         let mut service = self.content_service();
@@ -141,11 +126,7 @@ async fn receive(
     on_event: OnEvent<'_>,
 ) -> Result<Added, Error> {
     let failed = |status| client.failed(&status);
-    let mut answers = service
-        .add(outgoing(requests))
-        .await
-        .map_err(failed)?
-        .into_inner();
+    let mut answers = service.add(outgoing(requests)).await.map_err(failed)?.into_inner();
     let mut repaint = tokio::time::interval(PROGRESS_INTERVAL);
     loop {
         let answer = tokio::select! {
@@ -208,11 +189,7 @@ fn read_ahead(
 ) -> impl FnOnce() -> Result<(), Error> {
     move || {
         let mut send = |part: v1::add_request::Part| {
-            let bytes = if let v1::add_request::Part::Data(data) = &part {
-                data.len()
-            } else {
-                0
-            };
+            let bytes = if let v1::add_request::Part::Data(data) = &part { data.len() } else { 0 };
             if abandoned.load(Ordering::Relaxed) {
                 return Err(Error::TryLater("the add was given up".to_owned()));
             }
@@ -240,9 +217,7 @@ fn read_ahead(
 }
 
 fn hand_over(parts: &mpsc::Sender<Outgoing>, part: Outgoing) -> Result<(), Error> {
-    parts
-        .blocking_send(part)
-        .map_err(|_| Error::TryLater("the call has ended".to_owned()))
+    parts.blocking_send(part).map_err(|_| Error::TryLater("the call has ended".to_owned()))
 }
 
 /// Tells the walking thread when the caller dropped the add.
@@ -268,13 +243,7 @@ mod tests {
     fn walked(path: &Path, abandoned: bool) -> (Vec<Outgoing>, Result<(), Error>) {
         let (parts, mut received) = mpsc::channel(QUEUE);
         let flag = Arc::new(AtomicBool::new(abandoned));
-        let reading = read_ahead(
-            path.to_owned(),
-            AddOptions::default(),
-            parts,
-            flag,
-            Arc::default(),
-        );
+        let reading = read_ahead(path.to_owned(), AddOptions::default(), parts, flag, Arc::default());
         let outcome = std::thread::spawn(reading);
         let all: Vec<_> = std::iter::from_fn(|| received.blocking_recv()).collect();
         (all, outcome.join().expect("no panic"))
@@ -297,9 +266,7 @@ mod tests {
             let (parts, outcome) = walked(path, abandoned);
             outcome.expect_err("says why");
             assert!(!parts.iter().any(|part| matches!(part, Outgoing::End)));
-            let Some(Outgoing::Part(last)) = parts.last() else {
-                panic!("nothing was sent")
-            };
+            let Some(Outgoing::Part(last)) = parts.last() else { panic!("nothing was sent") };
             assert_eq!(last.part, None);
         }
     }

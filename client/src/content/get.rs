@@ -30,18 +30,14 @@ impl Client {
         to: &Path,
         on_bytes: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Fetched, Error> {
-        let request = v1::GetRequest {
-            path: path.to_string(),
-        };
+        let request = v1::GetRequest { path: path.to_string() };
         let answer = self.content_service().get(request).await;
         let mut parts = answer.map_err(|status| self.failed(&status))?.into_inner();
         let (queue, received) = mpsc::channel(QUEUE);
         let landing = Landing::new(to)?;
         let landed = tokio::task::spawn_blocking(move || land(landing, received));
         let received = self.receive(&mut parts, queue, on_bytes).await;
-        let landed = landed
-            .await
-            .expect("landing does not panic and nobody aborts it");
+        let landed = landed.await.expect("landing does not panic and nobody aborts it");
         // A disk that failed closed the queue, so its error is the cause and comes first.
         match (landed, received) {
             (Ok(Some(fetched)), Ok(())) => Ok(fetched),
@@ -57,14 +53,8 @@ impl Client {
         on_bytes: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), Error> {
         let mut bytes = 0;
-        while let Some(answer) = parts
-            .message()
-            .await
-            .map_err(|status| self.failed(&status))?
-        {
-            let part = answer
-                .part
-                .ok_or_else(|| Error::Answer("an empty part".to_owned()))?;
+        while let Some(answer) = parts.message().await.map_err(|status| self.failed(&status))? {
+            let part = answer.part.ok_or_else(|| Error::Answer("an empty part".to_owned()))?;
             if let v1::get_response::Part::Data(data) = &part {
                 bytes += data.len() as u64;
                 on_bytes(bytes);
@@ -80,10 +70,7 @@ impl Client {
 }
 
 /// `None` when the call ended before the node had said all.
-fn land(
-    mut landing: Landing,
-    mut received: mpsc::Receiver<Incoming>,
-) -> Result<Option<Fetched>, Error> {
+fn land(mut landing: Landing, mut received: mpsc::Receiver<Incoming>) -> Result<Option<Fetched>, Error> {
     while let Some(incoming) = received.blocking_recv() {
         match incoming {
             Incoming::Part(v1::get_response::Part::Entry(entry)) => landing.entry(&entry)?,
@@ -104,25 +91,14 @@ mod tests {
         let target = scratch.path().join("film");
         let (queue, received) = mpsc::channel(QUEUE);
         let kind = v1::EntryKind::File.into();
-        let entry = v1::Entry {
-            path: String::new(),
-            kind,
-            size: 3,
-            target: String::new(),
-        };
-        let parts = [
-            v1::get_response::Part::Entry(entry),
-            v1::get_response::Part::Data(vec![1; 3]),
-        ];
+        let entry = v1::Entry { path: String::new(), kind, size: 3, target: String::new() };
+        let parts = [v1::get_response::Part::Entry(entry), v1::get_response::Part::Data(vec![1; 3])];
         for part in parts {
             queue.blocking_send(Incoming::Part(part)).expect("room");
         }
         drop(queue);
         let landing = Landing::new(&target).expect("begun");
         assert_eq!(land(landing, received).expect("no fault of the disk"), None);
-        assert_eq!(
-            std::fs::read_dir(scratch.path()).expect("readable").count(),
-            0
-        );
+        assert_eq!(std::fs::read_dir(scratch.path()).expect("readable").count(), 0);
     }
 }

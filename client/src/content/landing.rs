@@ -45,10 +45,7 @@ impl Landing {
     pub(super) fn new(target: &Path) -> Result<Self, Error> {
         let target = std::path::absolute(target).map_err(|error| Error::local(target, error))?;
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
-            let text = format!(
-                "{} cannot be written; name a file or folder",
-                target.display()
-            );
+            let text = format!("{} cannot be written; name a file or folder", target.display());
             return Err(Error::InvalidInput(text));
         };
         if !folder.is_dir() {
@@ -70,11 +67,7 @@ impl Landing {
     pub(super) fn entry(&mut self, entry: &v1::Entry) -> Result<(), Error> {
         self.close_file()?;
         let kind = entry.kind();
-        let place = if self.root.is_none() {
-            self.root_place(entry)?
-        } else {
-            self.place(entry)?
-        };
+        let place = if self.root.is_none() { self.root_place(entry)? } else { self.place(entry)? };
         let made = match kind {
             v1::EntryKind::Directory => {
                 self.fetched.directories += 1;
@@ -104,8 +97,7 @@ impl Landing {
         *missing = missing
             .checked_sub(data.len() as u64)
             .ok_or_else(|| Error::Answer("a file longer than announced".to_owned()))?;
-        file.write_all(data)
-            .map_err(|error| Error::local(&self.target, error))
+        file.write_all(data).map_err(|error| Error::local(&self.target, error))
     }
 
     /// All has arrived: the target appears.
@@ -114,18 +106,14 @@ impl Landing {
         if self.root.is_none() {
             return Err(Error::Answer("it sent nothing".to_owned()));
         }
-        fs::rename(&self.temporary, &self.target)
-            .map_err(|error| Error::local(&self.target, error))?;
+        fs::rename(&self.temporary, &self.target).map_err(|error| Error::local(&self.target, error))?;
         // The temporary name is gone, so dropping finds nothing to remove.
         Ok(self.fetched)
     }
 
     fn root_place(&mut self, entry: &v1::Entry) -> Result<PathBuf, Error> {
         if !entry.path.is_empty() {
-            return Err(Error::Answer(format!(
-                "{:?} came before the root",
-                entry.path
-            )));
+            return Err(Error::Answer(format!("{:?} came before the root", entry.path)));
         }
         refuse_to_replace(&self.target, entry.kind())?;
         self.root = Some(entry.kind());
@@ -147,19 +135,12 @@ impl Landing {
         }
         let own = names.pop().expect("split gives at least one piece");
         if self.open_folders.len() < names.len()
-            || self
-                .open_folders
-                .iter()
-                .zip(&names)
-                .any(|(open, name)| open != name)
+            || self.open_folders.iter().zip(&names).any(|(open, name)| open != name)
         {
             return Err(refused("is not in a folder that was sent before it"));
         }
         self.open_folders.truncate(names.len());
-        let folder = self
-            .open_folders
-            .iter()
-            .fold(self.temporary.clone(), |at, n| at.join(n));
+        let folder = self.open_folders.iter().fold(self.temporary.clone(), |at, n| at.join(n));
         if entry.kind() == v1::EntryKind::Directory {
             self.open_folders.push(own.to_owned());
         }
@@ -167,19 +148,14 @@ impl Landing {
     }
 
     fn open(&mut self, place: &Path, size: u64) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(place)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(place)?;
         self.open_file = Some((file, size));
         Ok(())
     }
 
     fn close_file(&mut self) -> Result<(), Error> {
         match self.open_file.take() {
-            Some((_, missing)) if missing > 0 => Err(Error::Answer(format!(
-                "a file that ends {missing} bytes early"
-            ))),
+            Some((_, missing)) if missing > 0 => Err(Error::Answer(format!("a file that ends {missing} bytes early"))),
             _ => Ok(()),
         }
     }
@@ -187,11 +163,7 @@ impl Landing {
     /// Says the name the user knows, not the temporary one.
     fn landed_badly(&self, place: &Path, error: io::Error) -> Error {
         let below = place.strip_prefix(&self.temporary).unwrap_or(Path::new(""));
-        let shown = if below == Path::new("") {
-            self.target.clone()
-        } else {
-            self.target.join(below)
-        };
+        let shown = if below == Path::new("") { self.target.clone() } else { self.target.join(below) };
         Error::local(shown, error)
     }
 }
@@ -216,9 +188,7 @@ fn refuse_to_replace(target: &Path, kind: v1::EntryKind) -> Result<(), Error> {
     let shown = target.display();
     if kind != v1::EntryKind::Directory {
         if there.is_dir() {
-            return Err(Error::InvalidInput(format!(
-                "{shown} is a folder; name a file in it"
-            )));
+            return Err(Error::InvalidInput(format!("{shown} is a folder; name a file in it")));
         }
         return Ok(());
     }
@@ -226,9 +196,7 @@ fn refuse_to_replace(target: &Path, kind: v1::EntryKind) -> Result<(), Error> {
     if empty {
         return Ok(());
     }
-    Err(Error::InvalidInput(format!(
-        "{shown} is there already; name a new folder"
-    )))
+    Err(Error::InvalidInput(format!("{shown} is there already; name a new folder")))
 }
 
 /// Exactly one ordinary component: not empty, no separator, neither `.` nor `..`, no NUL.
@@ -256,28 +224,14 @@ mod tests {
     const LINK: v1::EntryKind = v1::EntryKind::Symlink;
 
     fn entry(path: &str, kind: v1::EntryKind, size: u64) -> v1::Entry {
-        let target = if kind == LINK {
-            "/etc".to_owned()
-        } else {
-            String::new()
-        };
-        v1::Entry {
-            path: path.to_owned(),
-            kind: kind.into(),
-            size,
-            target,
-        }
+        let target = if kind == LINK { "/etc".to_owned() } else { String::new() };
+        v1::Entry { path: path.to_owned(), kind: kind.into(), size, target }
     }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(folder)
             .expect("readable")
-            .map(|e| {
-                e.expect("readable")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|e| e.expect("readable").file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
         names
@@ -295,14 +249,7 @@ mod tests {
         landing.data(b"cd").expect("data");
         let fetched = landing.finish().expect("finished");
         assert_eq!(fs::read(&target).expect("readable"), b"abcd");
-        assert_eq!(
-            fetched,
-            Fetched {
-                files: 1,
-                size: 4,
-                ..Fetched::default()
-            }
-        );
+        assert_eq!(fetched, Fetched { files: 1, size: 4, ..Fetched::default() });
         assert_eq!(names(scratch.path()), ["film.mp4"]);
     }
 
@@ -312,57 +259,22 @@ mod tests {
         let target = scratch.path().join("out");
         fs::create_dir(&target).expect("an empty folder may be there");
         let mut landing = Landing::new(&target).expect("begun");
-        for (path, kind) in [
-            ("", FOLDER),
-            ("a", FOLDER),
-            ("a/b", FOLDER),
-            ("a/b/c", FILE),
-        ] {
-            landing
-                .entry(&entry(path, kind, u64::from(kind == FILE)))
-                .expect("entry");
+        for (path, kind) in [("", FOLDER), ("a", FOLDER), ("a/b", FOLDER), ("a/b/c", FILE)] {
+            landing.entry(&entry(path, kind, u64::from(kind == FILE))).expect("entry");
         }
         landing.data(b"x").expect("data");
-        landing
-            .entry(&entry("a/link", LINK, 4))
-            .expect("back up one folder");
-        landing
-            .entry(&entry("z", FILE, 0))
-            .expect("back to the root");
+        landing.entry(&entry("a/link", LINK, 4)).expect("back up one folder");
+        landing.entry(&entry("z", FILE, 0)).expect("back to the root");
         let fetched = landing.finish().expect("finished");
-        assert_eq!(
-            fetched,
-            Fetched {
-                files: 2,
-                directories: 3,
-                symlinks: 1,
-                size: 1
-            }
-        );
+        assert_eq!(fetched, Fetched { files: 2, directories: 3, symlinks: 1, size: 1 });
         assert_eq!(fs::read(target.join("a/b/c")).expect("readable"), b"x");
-        assert_eq!(
-            fs::read_link(target.join("a/link")).expect("a link"),
-            Path::new("/etc")
-        );
+        assert_eq!(fs::read_link(target.join("a/link")).expect("a link"), Path::new("/etc"));
         assert_eq!(names(scratch.path()), ["out"]);
     }
 
     #[test]
     fn no_name_leads_out_of_the_target() {
-        let hostile = [
-            "..",
-            "../x",
-            "a/../../x",
-            "/etc/passwd",
-            "a//b",
-            "a/",
-            "/",
-            ".",
-            "./x",
-            "a\0b",
-            "a\\b",
-            "",
-        ];
+        let hostile = ["..", "../x", "a/../../x", "/etc/passwd", "a//b", "a/", "/", ".", "./x", "a\0b", "a\\b", ""];
         for path in hostile {
             let scratch = tempfile::tempdir().expect("a scratch folder");
             let mut landing = Landing::new(&scratch.path().join("out")).expect("begun");
@@ -386,12 +298,8 @@ mod tests {
         }
         landing.entry(&entry("a", FOLDER, 0)).expect("folder");
         landing.entry(&entry("b", FOLDER, 0)).expect("folder");
-        landing
-            .entry(&entry("a/late", FILE, 0))
-            .expect_err("its folder is closed");
-        landing
-            .entry(&entry("b", FOLDER, 0))
-            .expect_err("sent twice");
+        landing.entry(&entry("a/late", FILE, 0)).expect_err("its folder is closed");
+        landing.entry(&entry("b", FOLDER, 0)).expect_err("sent twice");
         let deep = vec!["d"; MAX_DEPTH + 1].join("/");
         landing.entry(&entry(&deep, FILE, 0)).expect_err("too deep");
     }
@@ -400,13 +308,9 @@ mod tests {
     fn a_root_that_is_a_file_has_nothing_below_it() {
         let scratch = tempfile::tempdir().expect("a scratch folder");
         let mut landing = Landing::new(&scratch.path().join("out")).expect("begun");
-        landing
-            .entry(&entry("x", FILE, 0))
-            .expect_err("before the root");
+        landing.entry(&entry("x", FILE, 0)).expect_err("before the root");
         landing.entry(&entry("", LINK, 0)).expect("root");
-        landing
-            .entry(&entry("passwd", FILE, 0))
-            .expect_err("below a link");
+        landing.entry(&entry("passwd", FILE, 0)).expect_err("below a link");
         landing.data(b"x").expect_err("belongs to no file");
     }
 
@@ -416,9 +320,7 @@ mod tests {
             let scratch = tempfile::tempdir().expect("a scratch folder");
             let mut landing = Landing::new(&scratch.path().join("out")).expect("begun");
             landing.entry(&entry("", FILE, 4)).expect("root");
-            let outcome = landing
-                .data(bytes)
-                .and_then(|()| landing.finish().map(drop));
+            let outcome = landing.data(bytes).and_then(|()| landing.finish().map(drop));
             assert_eq!(outcome.expect_err("refused").kind(), "answer");
             assert!(names(scratch.path()).is_empty());
         }
@@ -435,14 +337,10 @@ mod tests {
             landing.entry(&entry("", kind, 0)).expect_err("refused");
         }
         let mut landing = Landing::new(&full.join("keep")).expect("begun");
-        landing
-            .entry(&entry("", FOLDER, 0))
-            .expect_err("a folder over a file");
+        landing.entry(&entry("", FOLDER, 0)).expect_err("a folder over a file");
         drop(landing);
         assert_eq!(fs::read(full.join("keep")).expect("readable"), b"me");
-        Landing::new(&scratch.path().join("missing/out"))
-            .map(drop)
-            .expect_err("no such folder");
+        Landing::new(&scratch.path().join("missing/out")).map(drop).expect_err("no such folder");
         Landing::new(Path::new("/")).map(drop).expect_err("no name");
     }
 }

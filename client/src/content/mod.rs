@@ -51,42 +51,21 @@ pub struct Stat {
 
 impl Client {
     /// The bytes of a file from `offset` on; `length` of them, or all that follow.
-    pub async fn cat(
-        &self,
-        path: &ContentPath,
-        offset: u64,
-        length: Option<u64>,
-    ) -> Result<Answers<Vec<u8>>, Error> {
-        let request = v1::CatRequest {
-            path: path.to_string(),
-            offset,
-            length,
-        };
+    pub async fn cat(&self, path: &ContentPath, offset: u64, length: Option<u64>) -> Result<Answers<Vec<u8>>, Error> {
+        let request = v1::CatRequest { path: path.to_string(), offset, length };
         let answer = self.content_service().cat(request).await;
         let stream = answer.map_err(|status| self.failed(&status))?.into_inner();
-        Ok(Answers::new(self.url_shared(), stream, |chunk| {
-            Ok(chunk.data)
-        }))
+        Ok(Answers::new(self.url_shared(), stream, |chunk| Ok(chunk.data)))
     }
 
     pub async fn ls(&self, path: &ContentPath) -> Result<Answers<ListEntry>, Error> {
-        let answer = self
-            .content_service()
-            .ls(v1::LsRequest {
-                path: path.to_string(),
-            })
-            .await;
+        let answer = self.content_service().ls(v1::LsRequest { path: path.to_string() }).await;
         let stream = answer.map_err(|status| self.failed(&status))?.into_inner();
         Ok(Answers::new(self.url_shared(), stream, parse_list_entry))
     }
 
     pub async fn stat(&self, path: &ContentPath) -> Result<Stat, Error> {
-        let answer = self
-            .content_service()
-            .stat(v1::StatRequest {
-                path: path.to_string(),
-            })
-            .await;
+        let answer = self.content_service().stat(v1::StatRequest { path: path.to_string() }).await;
         let stat = answer.map_err(|status| self.failed(&status))?.into_inner();
         Ok(Stat {
             cid: answered_cid(&stat.cid)?,
@@ -110,26 +89,15 @@ impl Client {
     }
 
     async fn set_public(&self, cid: &Cid, public: bool) -> Result<u64, Error> {
-        let request = v1::SetPublicRequest {
-            cid: cid.to_string(),
-            public,
-        };
+        let request = v1::SetPublicRequest { cid: cid.to_string(), public };
         let answer = self.content_service().set_public(request).await;
-        Ok(answer
-            .map_err(|status| self.failed(&status))?
-            .into_inner()
-            .blocks)
+        Ok(answer.map_err(|status| self.failed(&status))?.into_inner().blocks)
     }
 
     pub async fn public_roots(&self) -> Result<Answers<Cid>, Error> {
-        let answer = self
-            .content_service()
-            .list_public(v1::ListPublicRequest {})
-            .await;
+        let answer = self.content_service().list_public(v1::ListPublicRequest {}).await;
         let stream = answer.map_err(|status| self.failed(&status))?.into_inner();
-        Ok(Answers::new(self.url_shared(), stream, |root| {
-            answered_cid(&root.cid)
-        }))
+        Ok(Answers::new(self.url_shared(), stream, |root| answered_cid(&root.cid)))
     }
 }
 

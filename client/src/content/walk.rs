@@ -48,11 +48,7 @@ pub(super) fn check(path: &Path, folders: Folders) -> Result<(), Error> {
             ))),
         };
     }
-    if facts.is_file() {
-        Ok(())
-    } else {
-        Err(unsuitable(path))
-    }
+    if facts.is_file() { Ok(()) } else { Err(unsuitable(path)) }
 }
 
 /// Sends the file or folder at `path` as the root.
@@ -102,16 +98,10 @@ struct Child {
     path: String,
 }
 
-fn listing(
-    folder: &Path,
-    prefix: &str,
-    hidden: Hidden,
-) -> Result<std::vec::IntoIter<Child>, Error> {
+fn listing(folder: &Path, prefix: &str, hidden: Hidden) -> Result<std::vec::IntoIter<Child>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| Error::local(folder, error))? {
-        let name = entry
-            .map_err(|error| Error::local(folder, error))?
-            .file_name();
+        let name = entry.map_err(|error| Error::local(folder, error))?.file_name();
         let Some(name) = name.to_str() else {
             let text = format!("{}: the name is not UTF-8", folder.join(&name).display());
             return Err(Error::InvalidInput(text));
@@ -123,23 +113,14 @@ fn listing(
     names.sort_unstable();
     let child = |name: String| Child {
         local: folder.join(&name),
-        path: if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}/{name}")
-        },
+        path: if prefix.is_empty() { name } else { format!("{prefix}/{name}") },
     };
     Ok(names.into_iter().map(child).collect::<Vec<_>>().into_iter())
 }
 
 fn send_directory(path: String, sink: Sink<'_>) -> Result<(), Error> {
     let kind = v1::EntryKind::Directory.into();
-    sink(entry(v1::Entry {
-        path,
-        kind,
-        size: 0,
-        target: String::new(),
-    }))
+    sink(entry(v1::Entry { path, kind, size: 0, target: String::new() }))
 }
 
 fn send_symlink(local: &Path, path: String, sink: Sink<'_>) -> Result<(), Error> {
@@ -149,12 +130,7 @@ fn send_symlink(local: &Path, path: String, sink: Sink<'_>) -> Result<(), Error>
         return Err(Error::InvalidInput(text));
     };
     let (kind, size) = (v1::EntryKind::Symlink.into(), target.len() as u64);
-    sink(entry(v1::Entry {
-        path,
-        kind,
-        size,
-        target: target.to_owned(),
-    }))
+    sink(entry(v1::Entry { path, kind, size, target: target.to_owned() }))
 }
 
 fn send_file(local: &Path, path: String, sink: Sink<'_>) -> Result<(), Error> {
@@ -162,28 +138,17 @@ fn send_file(local: &Path, path: String, sink: Sink<'_>) -> Result<(), Error> {
     let mut file = File::open(local).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     let kind = v1::EntryKind::File.into();
-    sink(entry(v1::Entry {
-        path,
-        kind,
-        size,
-        target: String::new(),
-    }))?;
+    sink(entry(v1::Entry { path, kind, size, target: String::new() }))?;
     let mut left = size;
     loop {
         let data = read_chunk(&mut file).map_err(failed)?;
         if data.is_empty() {
             break;
         }
-        left = left
-            .checked_sub(data.len() as u64)
-            .ok_or_else(|| changed(local))?;
+        left = left.checked_sub(data.len() as u64).ok_or_else(|| changed(local))?;
         sink(v1::add_request::Part::Data(data))?;
     }
-    if left > 0 {
-        Err(changed(local))
-    } else {
-        Ok(())
-    }
+    if left > 0 { Err(changed(local)) } else { Ok(()) }
 }
 
 fn read_chunk(file: &mut File) -> io::Result<Vec<u8>> {
@@ -197,17 +162,11 @@ fn entry(entry: v1::Entry) -> v1::add_request::Part {
 }
 
 fn changed(local: &Path) -> Error {
-    Error::InvalidInput(format!(
-        "{} changed while it was read; add it again",
-        local.display()
-    ))
+    Error::InvalidInput(format!("{} changed while it was read; add it again", local.display()))
 }
 
 fn unsuitable(local: &Path) -> Error {
-    Error::InvalidInput(format!(
-        "{} is neither a file, a folder nor a symlink",
-        local.display()
-    ))
+    Error::InvalidInput(format!("{} is neither a file, a folder nor a symlink", local.display()))
 }
 
 #[cfg(test)]
@@ -254,10 +213,7 @@ mod tests {
             ("b-side", file, 0),
             ("c", link, 8),
         ];
-        let expected: Seen = expected
-            .iter()
-            .map(|(p, k, s)| ((*p).to_owned(), *k, *s))
-            .collect();
+        let expected: Seen = expected.iter().map(|(p, k, s)| ((*p).to_owned(), *k, *s)).collect();
         assert_eq!(entries, expected);
         assert_eq!(bytes, 5 + CHUNK as u64 + 1);
 
@@ -282,10 +238,7 @@ mod tests {
         assert!(error.to_string().contains("use -r"), "{error}");
         check(root.path(), Folders::Walk).expect("asked for");
         let missing = root.path().join("missing");
-        assert_eq!(
-            check(&missing, Folders::Walk).expect_err("missing").kind(),
-            "local"
-        );
+        assert_eq!(check(&missing, Folders::Walk).expect_err("missing").kind(), "local");
     }
 
     #[test]
@@ -304,9 +257,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a scratch folder");
         let deep: PathBuf = std::iter::repeat_n("d", MAX_DEPTH).collect();
         fs::create_dir_all(root.path().join(&deep)).expect("created");
-        let error = seen(root.path(), Hidden::Skip)
-            .expect_err("refused")
-            .to_string();
+        let error = seen(root.path(), Hidden::Skip).expect_err("refused").to_string();
         assert!(error.contains("folders deep"), "{error}");
     }
 
@@ -319,8 +270,7 @@ mod tests {
             let mut touched = false;
             let result = walk(&file, Hidden::Skip, &mut |_| {
                 if !std::mem::replace(&mut touched, true) {
-                    fs::write(&file, vec![2; if longer { CHUNK + 20 } else { 5 }])
-                        .expect("written");
+                    fs::write(&file, vec![2; if longer { CHUNK + 20 } else { 5 }]).expect("written");
                 }
                 Ok(())
             });
