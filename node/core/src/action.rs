@@ -61,12 +61,7 @@ impl Action {
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let inputs = self.inputs.iter().copied().map(Ipld::Link).collect();
-        identity::encode(&identity::computation(
-            self.kind.name(),
-            &self.executor,
-            &self.config,
-            inputs,
-        ))
+        identity::encode(&identity::computation(self.kind.name(), &self.executor, &self.config, inputs))
     }
 
     /// The action in bytes that a peer sent.
@@ -74,8 +69,8 @@ impl Action {
         if bytes.len() > MAX_ACTION_BYTES {
             return Err(ActionError::TooLong(bytes.len()));
         }
-        let fields: Ipld = serde_ipld_dagcbor::from_slice(bytes)
-            .map_err(|error| ActionError::Malformed(error.to_string()))?;
+        let fields: Ipld =
+            serde_ipld_dagcbor::from_slice(bytes).map_err(|error| ActionError::Malformed(error.to_string()))?;
         let action = Self::from_ipld(fields)?;
         action.check()?;
         if action.encode() != bytes {
@@ -92,18 +87,11 @@ impl Action {
             let missing = || ActionError::Malformed(format!("field {name:?} is missing"));
             fields.remove(name).ok_or_else(missing)
         };
-        let (kind, executor, config, inputs) = (
-            take("type")?,
-            take("executor")?,
-            take("config")?,
-            take("inputs")?,
-        );
+        let (kind, executor, config, inputs) = (take("type")?, take("executor")?, take("config")?, take("inputs")?);
         if !fields.is_empty() {
             return Err(malformed("an unknown field"));
         }
-        let (Ipld::String(kind), Ipld::String(executor), Ipld::List(inputs)) =
-            (kind, executor, inputs)
-        else {
+        let (Ipld::String(kind), Ipld::String(executor), Ipld::List(inputs)) = (kind, executor, inputs) else {
             return Err(malformed("a field is of another kind"));
         };
         let inputs = inputs.into_iter().map(|input| match input {
@@ -111,9 +99,7 @@ impl Action {
             _ => Err(malformed("an input is not a link")),
         });
         Ok(Self {
-            kind: kind
-                .parse()
-                .map_err(|_| ActionError::UnknownType(kind.clone()))?,
+            kind: kind.parse().map_err(|_| ActionError::UnknownType(kind.clone()))?,
             executor,
             config,
             inputs: inputs.collect::<Result<_, _>>()?,
@@ -123,23 +109,18 @@ impl Action {
     /// Whether the type's schema allows this config and so many inputs, and the executor is one
     /// of the type.
     pub fn check(&self) -> Result<(), ActionError> {
-        let refused = |message: String| ActionError::Refused {
-            kind: self.kind,
-            message,
-        };
+        let refused = |message: String| ActionError::Refused { kind: self.kind, message };
         if self.inputs.len() > MAX_STEP_INPUTS {
             return Err(refused(format!("more than {MAX_STEP_INPUTS} inputs")));
         }
-        let executor: Executor = self
-            .executor
-            .parse()
-            .map_err(|error: NotAnExecutor| refused(error.to_string()))?;
+        let executor: Executor = self.executor.parse().map_err(|error: NotAnExecutor| refused(error.to_string()))?;
+        if self.kind == NodeType::Source {
+            return Err(refused("a source is not executed".to_owned()));
+        }
         if executor.kind != self.kind {
             return Err(refused(format!("the executor is for {}", executor.kind)));
         }
-        self.kind
-            .check_normalised(&self.config, self.inputs.len(), &executor.toolset.name)
-            .map_err(refused)
+        self.kind.check_normalised(&self.config, self.inputs.len(), &executor.toolset.name).map_err(refused)
     }
 }
 
@@ -179,10 +160,7 @@ impl FromStr for Toolset {
             && text.len() <= MAX_TOOLSET_BYTES
             && name.chars().all(name_fits)
             && version.chars().all(version_fits);
-        let toolset = || Self {
-            name: name.to_owned(),
-            version: version.to_owned(),
-        };
+        let toolset = || Self { name: name.to_owned(), version: version.to_owned() };
         fits.then(toolset).ok_or(NotAToolset)
     }
 }
@@ -201,11 +179,7 @@ pub struct Executor {
 
 impl fmt::Display for Executor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            kind,
-            threads,
-            toolset,
-        } = self;
+        let Self { kind, threads, toolset } = self;
         write!(f, "{kind}/{}+t{threads}+{toolset}", kind.revision())
     }
 }

@@ -195,9 +195,7 @@ impl fmt::Debug for Origin {
 impl FromStr for Origin {
     type Err = NotAnId;
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        const EXPECTED: NotAnId = NotAnId {
-            expected: "the peer id of an ed25519 key: it begins with 12D3Koo",
-        };
+        const EXPECTED: NotAnId = NotAnId { expected: "the peer id of an ed25519 key: it begins with 12D3Koo" };
         // Base58 takes quadratic time, so the length is looked at first.
         if text.len() > MAX_PEER_ID_TEXT {
             return Err(EXPECTED);
@@ -230,13 +228,7 @@ impl InputKey {
 
 /// The name of a step. `kind` is the node type's name, `executor` the whole executor version,
 /// `config` normalised, `inputs` in order.
-pub fn cache_id(
-    namespace: &Namespace,
-    kind: &str,
-    executor: &str,
-    config: &Ipld,
-    inputs: &[InputKey],
-) -> CacheId {
+pub fn cache_id(namespace: &Namespace, kind: &str, executor: &str, config: &Ipld, inputs: &[InputKey]) -> CacheId {
     let inputs = inputs.iter().map(|input| input.to_ipld()).collect();
     let body = encode(&computation(kind, executor, config, inputs));
     CacheId(tagged("artdag/step/1", &[&namespace.0, &body]))
@@ -313,9 +305,7 @@ pub fn run_id(
 }
 
 fn links(inputs: &BTreeMap<String, Cid>) -> Ipld {
-    let links = inputs
-        .iter()
-        .map(|(name, cid)| (name.clone(), Ipld::Link(*cid)));
+    let links = inputs.iter().map(|(name, cid)| (name.clone(), Ipld::Link(*cid)));
     Ipld::Map(links.collect())
 }
 
@@ -326,6 +316,5 @@ pub(crate) fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
 /// Canonical dag-cbor. The values come from parsers that let no NaN or infinity through and no
 /// integer beyond 64 bits, the only things dag-cbor cannot say.
 pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
-    serde_ipld_dagcbor::to_vec(value)
-        .expect("finite floats and 64-bit integers have a dag-cbor form")
+    serde_ipld_dagcbor::to_vec(value).expect("finite floats and 64-bit integers have a dag-cbor form")
 }

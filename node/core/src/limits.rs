@@ -11,10 +11,10 @@ pub const MAX_STEP_INPUTS: usize = 64;
 pub const MAX_DECLARED: usize = 256;
 /// A node id, an input's or parameter's name: they stand in tables and progress lines.
 pub const MAX_NAME_BYTES: usize = 64;
-/// A string inside a config, so that an action stays small.
+/// A text given as a parameter, which a recipe may use very often.
 pub const MAX_CONFIG_TEXT: usize = 256;
-/// A string given as a parameter.
-pub const MAX_PARAMETER_TEXT: usize = 1024;
+/// A recipe's name, version and descriptions: they are shown in tables.
+pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 /// Errors reported for one recipe; beyond these the first ones tell enough.
 pub const MAX_RECIPE_ERRORS: usize = 20;
 /// How deep a recipe nests. Ours need seven levels; recursion over it must not reach the stack's end.
