@@ -17,58 +17,19 @@ struct Wall {
 
 /// Engines and effects, each behind one door.
 const WALLS: &[Wall] = &[
-    Wall {
-        word: "sled",
-        only_in: &["blockstore/src/index/sled.rs"],
-    },
-    Wall {
-        word: "redb",
-        only_in: &["blockstore/src/state.rs"],
-    },
-    Wall {
-        word: "bincode",
-        only_in: &["blockstore/src/encoding.rs"],
-    },
-    Wall {
-        word: "libp2p",
-        only_in: &["blockstore/network/"],
-    },
-    Wall {
-        word: "libp2p_stream",
-        only_in: &["blockstore/network/"],
-    },
-    Wall {
-        word: "iroh",
-        only_in: &["blockstore/network/"],
-    },
-    Wall {
-        word: "tonic",
-        only_in: &["proto/", "node/src/rpc/", "client/", "tests/"],
-    },
-    Wall {
-        word: "axum",
-        only_in: &["node/src/http/"],
-    },
-    Wall {
-        word: "ed25519_dalek",
-        only_in: &["node/core/src/records/", "node/core/src/identity.rs"],
-    },
-    Wall {
-        word: "landlock",
-        only_in: &["node/src/executor/"],
-    },
-    Wall {
-        word: "seccompiler",
-        only_in: &["node/src/executor/"],
-    },
-    Wall {
-        word: "SystemTime",
-        only_in: &["node/src/clock.rs", "tests/"],
-    },
-    Wall {
-        word: "rand",
-        only_in: &["node/src/entropy.rs", "blockstore/network/", "tests/"],
-    },
+    Wall { word: "sled", only_in: &["blockstore/src/index/sled.rs"] },
+    Wall { word: "redb", only_in: &["blockstore/src/state.rs"] },
+    Wall { word: "bincode", only_in: &["blockstore/src/encoding.rs"] },
+    Wall { word: "libp2p", only_in: &["blockstore/network/"] },
+    Wall { word: "libp2p_stream", only_in: &["blockstore/network/"] },
+    Wall { word: "iroh", only_in: &["blockstore/network/"] },
+    Wall { word: "tonic", only_in: &["proto/", "node/src/rpc/", "client/", "tests/"] },
+    Wall { word: "axum", only_in: &["node/src/http/"] },
+    Wall { word: "ed25519_dalek", only_in: &["node/core/src/records/", "node/core/src/identity.rs"] },
+    Wall { word: "landlock", only_in: &["node/src/executor/"] },
+    Wall { word: "seccompiler", only_in: &["node/src/executor/"] },
+    Wall { word: "SystemTime", only_in: &["node/src/clock.rs", "tests/"] },
+    Wall { word: "rand", only_in: &["node/src/entropy.rs", "blockstore/network/", "tests/"] },
 ];
 
 /// Words that start a task or a thread, and the files that own one.
@@ -81,7 +42,7 @@ const SPAWNING: &[&str] = &[
     "spawn_blocking",
     "spawn_local",
 ];
-const MAY_SPAWN: &[&str] = &["node/src/task.rs", "tests/"];
+const MAY_SPAWN: &[&str] = &["node/src/task.rs", "client/src/task.rs", "tests/"];
 
 /// What core must not know: it decides, and is told the time.
 const NOT_IN_CORE: &[&str] = &[
@@ -139,17 +100,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["artdag-proto", "artdag-blockstore"]),
-    (
-        "tests",
-        &[
-            "artdag-core",
-            "artdag-blockstore",
-            "artdag-network",
-            "artdag-proto",
-            "artdag-node",
-            "artdag-client",
-        ],
-    ),
+    ("tests", &["artdag-core", "artdag-blockstore", "artdag-network", "artdag-proto", "artdag-node", "artdag-client"]),
 ];
 
 /// Third-party packages that a package's manifest must not name.
@@ -157,13 +108,7 @@ const NOT_IN_MANIFEST: &[(&str, &[&str])] = &[
     ("proto", &["libp2p", "redb", "sled", "axum"]),
     ("blockstore", &["libp2p", "tonic", "axum"]),
     ("blockstore/network", &["tonic", "axum", "redb", "sled"]),
-    (
-        "node/core",
-        &[
-            "tokio", "rand", "libp2p", "tonic", "prost", "redb", "sled", "axum", "futures",
-            "rustix",
-        ],
-    ),
+    ("node/core", &["tokio", "rand", "libp2p", "tonic", "prost", "redb", "sled", "axum", "futures", "rustix"]),
     ("node", &["libp2p", "redb", "sled"]),
     ("client", &["libp2p", "redb", "sled", "axum"]),
 ];
@@ -178,9 +123,7 @@ const LONG_FUNCTIONS: &[&str] = &[];
 const LONG_FILES: &[&str] = &[];
 
 /// Names that say nothing about what is inside.
-const EMPTY_NAMES: &[&str] = &[
-    "util", "utils", "common", "helper", "helpers", "manager", "managers", "misc",
-];
+const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"];
 
 // ---------------------------------------------------------------- the rules
 
@@ -194,11 +137,7 @@ fn engines_and_effects_stay_behind_their_walls() {
             }
             // A local module may carry an engine's name; a path into it (`sled::`, `use sled`) may not be written.
             for line in lines_that_enter(&source.code, wall.word) {
-                wrong.at(
-                    &source,
-                    line,
-                    &format!("`{}` may be named only in {:?}", wall.word, wall.only_in),
-                );
+                wrong.at(&source, line, &format!("`{}` may be named only in {:?}", wall.word, wall.only_in));
             }
         }
     }
@@ -208,10 +147,7 @@ fn engines_and_effects_stay_behind_their_walls() {
 #[test]
 fn core_only_decides() {
     let mut wrong = Wrong::default();
-    for source in sources()
-        .iter()
-        .filter(|s| s.path.starts_with("node/core/src/"))
-    {
+    for source in sources().iter().filter(|s| s.path.starts_with("node/core/src/")) {
         for word in NOT_IN_CORE {
             for line in lines_with_word(&source.code, word) {
                 wrong.at(source, line, &format!("core must not know `{word}`"));
@@ -224,10 +160,7 @@ fn core_only_decides() {
 #[test]
 fn tasks_start_only_where_they_are_owned() {
     let mut wrong = Wrong::default();
-    for source in sources()
-        .iter()
-        .filter(|s| !starts_with_any(&s.path, MAY_SPAWN))
-    {
+    for source in sources().iter().filter(|s| !starts_with_any(&s.path, MAY_SPAWN)) {
         for word in SPAWNING {
             for line in lines_with_word(&source.code, word) {
                 wrong.at(source, line, &format!("`{word}` only in {MAY_SPAWN:?}"));
@@ -243,11 +176,7 @@ fn every_queue_has_a_bound() {
     for source in sources() {
         for word in UNBOUNDED {
             for line in lines_with_word(&source.code, word) {
-                wrong.at(
-                    &source,
-                    line,
-                    &format!("`{word}` grows in silence: give it a bound"),
-                );
+                wrong.at(&source, line, &format!("`{word}` grows in silence: give it a bound"));
             }
         }
     }
@@ -275,18 +204,10 @@ fn tests_wait_for_events_not_for_the_clock() {
             continue;
         }
         // In a file of tests everything counts, elsewhere what stands under `#[cfg(test)]`.
-        let text = if source.is_test {
-            &source.whole
-        } else {
-            &source.tests
-        };
+        let text = if source.is_test { &source.whole } else { &source.tests };
         for word in SLEEPING {
             for line in lines_with_word(text, word) {
-                wrong.at(
-                    &source,
-                    line,
-                    "no sleeps in tests: wait for the event with a deadline",
-                );
+                wrong.at(&source, line, "no sleeps in tests: wait for the event with a deadline");
             }
         }
     }
@@ -304,19 +225,13 @@ fn functions_are_short() {
                 continue;
             }
             if !LONG_FUNCTIONS.contains(&key.as_str()) {
-                wrong.at(
-                    source,
-                    line,
-                    &format!("`{name}` has {length} lines, the limit is {LONGEST_FUNCTION}"),
-                );
+                wrong.at(source, line, &format!("`{name}` has {length} lines, the limit is {LONGEST_FUNCTION}"));
             }
             long.insert(key);
         }
     }
     for listed in LONG_FUNCTIONS.iter().filter(|l| !long.contains(**l)) {
-        wrong.say(&format!(
-            "LONG_FUNCTIONS lists `{listed}`, which is short now: take it out"
-        ));
+        wrong.say(&format!("LONG_FUNCTIONS lists `{listed}`, which is short now: take it out"));
     }
     wrong.expect_none();
 }
@@ -326,26 +241,17 @@ fn files_are_short() {
     let mut wrong = Wrong::default();
     let mut long = BTreeSet::new();
     for source in sources().iter().filter(|s| !s.is_test) {
-        let length = source
-            .code
-            .lines()
-            .filter(|l| !l.starts_with(TEST_LINE))
-            .count();
+        let length = source.code.lines().filter(|l| !l.starts_with(TEST_LINE)).count();
         if length <= LONGEST_FILE {
             continue;
         }
         if !LONG_FILES.contains(&source.path.as_str()) {
-            wrong.say(&format!(
-                "{}: {length} lines without tests, the limit is {LONGEST_FILE}",
-                source.path
-            ));
+            wrong.say(&format!("{}: {length} lines without tests, the limit is {LONGEST_FILE}", source.path));
         }
         long.insert(source.path.clone());
     }
     for listed in LONG_FILES.iter().filter(|l| !long.contains(**l)) {
-        wrong.say(&format!(
-            "LONG_FILES lists `{listed}`, which is short now: take it out"
-        ));
+        wrong.say(&format!("LONG_FILES lists `{listed}`, which is short now: take it out"));
     }
     wrong.expect_none();
 }
@@ -354,11 +260,7 @@ fn files_are_short() {
 fn every_file_says_what_it_is_for() {
     let mut wrong = Wrong::default();
     for source in sources() {
-        let first = source
-            .text
-            .lines()
-            .find(|l| !l.trim().is_empty())
-            .unwrap_or("");
+        let first = source.text.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
         if !first.starts_with("//! ") {
             wrong.at(&source, 1, "starts without a `//!` header");
         }
@@ -372,10 +274,7 @@ fn names_are_nouns() {
     for source in sources() {
         for part in source.path.trim_end_matches(".rs").split('/') {
             if part.split('_').any(|word| EMPTY_NAMES.contains(&word)) {
-                wrong.say(&format!(
-                    "{}: `{part}` says nothing; find the noun",
-                    source.path
-                ));
+                wrong.say(&format!("{}: `{part}` says nothing; find the noun", source.path));
             }
         }
         for (number, line) in source.code.lines().enumerate() {
@@ -385,15 +284,8 @@ fn names_are_nouns() {
                     continue;
                 }
                 let name = words.next().unwrap_or("").to_lowercase();
-                if EMPTY_NAMES
-                    .iter()
-                    .any(|empty| name == *empty || (word != "mod" && name.ends_with(empty)))
-                {
-                    wrong.at(
-                        &source,
-                        number + 1,
-                        &format!("`{name}` says nothing; find the noun"),
-                    );
+                if EMPTY_NAMES.iter().any(|empty| name == *empty || (word != "mod" && name.ends_with(empty))) {
+                    wrong.at(&source, number + 1, &format!("`{name}` says nothing; find the noun"));
                 }
             }
         }
@@ -407,30 +299,21 @@ fn packages_import_only_what_the_tree_allows() {
     for (package, allowed) in IMPORTS {
         for (line, name, _) in dependencies(package) {
             if name.starts_with("artdag-") && !allowed.contains(&name.as_str()) {
-                wrong.say(&format!(
-                    "{package}/Cargo.toml:{line}: {package} must not import {name}"
-                ));
+                wrong.say(&format!("{package}/Cargo.toml:{line}: {package} must not import {name}"));
             }
         }
     }
     for (package, refused) in NOT_IN_MANIFEST {
         for (line, name, _) in dependencies(package) {
-            if refused
-                .iter()
-                .any(|r| name == *r || name.starts_with(&format!("{r}-")))
-            {
-                wrong.say(&format!(
-                    "{package}/Cargo.toml:{line}: {name} has no place in {package}"
-                ));
+            if refused.iter().any(|r| name == *r || name.starts_with(&format!("{r}-"))) {
+                wrong.say(&format!("{package}/Cargo.toml:{line}: {name} has no place in {package}"));
             }
         }
     }
     let members = manifest_list(&read(&root().join("Cargo.toml")), "members");
     let known: BTreeSet<String> = IMPORTS.iter().map(|(p, _)| (*p).to_string()).collect();
     if members != known {
-        wrong.say(&format!(
-            "the workspace has {members:?}, tidy knows {known:?}"
-        ));
+        wrong.say(&format!("the workspace has {members:?}, tidy knows {known:?}"));
     }
     wrong.expect_none();
 }
@@ -441,9 +324,7 @@ fn third_party_versions_stand_once_with_a_reason() {
     for (package, _) in IMPORTS {
         for (line, name, rest) in dependencies(package) {
             if !rest.contains("workspace = true") {
-                wrong.say(&format!(
-                    "{package}/Cargo.toml:{line}: {name} must come from the workspace"
-                ));
+                wrong.say(&format!("{package}/Cargo.toml:{line}: {name} must come from the workspace"));
             }
         }
     }
@@ -457,9 +338,7 @@ fn third_party_versions_stand_once_with_a_reason() {
             wrong.say(&format!("Cargo.toml:{number}: say why: {line}"));
         }
         if line.contains("\"*\"") || line.contains("git = ") {
-            wrong.say(&format!(
-                "Cargo.toml:{number}: a version of the registry, please: {line}"
-            ));
+            wrong.say(&format!("Cargo.toml:{number}: a version of the registry, please: {line}"));
         }
     }
     wrong.expect_none();
@@ -471,30 +350,15 @@ fn the_reader_of_source_is_right() {
     let source = Source::new("x/src/y.rs".into(), text.into());
     assert!(lines_with_word(&source.code, "tokio::spawn").is_empty());
     assert!(lines_that_enter(&source.code, "sled").is_empty());
-    let found: Vec<_> = functions(&source.code)
-        .into_iter()
-        .map(|(_, name, length)| (name, length))
-        .collect();
+    let found: Vec<_> = functions(&source.code).into_iter().map(|(_, name, length)| (name, length)).collect();
     assert_eq!(found, [("a".to_string(), 1), ("c".to_string(), 3)]);
+    assert_eq!(lines_with_word("use std::sync::mpsc::channel();\nxmpsc::channel();\n", "mpsc::channel()"), [1]);
     assert_eq!(
-        lines_with_word(
-            "use std::sync::mpsc::channel();\nxmpsc::channel();\n",
-            "mpsc::channel()"
-        ),
-        [1]
-    );
-    assert_eq!(
-        lines_that_enter(
-            "use sled::Db;\nlet sled = 1;\nmod sled;\nself::sled::x();\nuse sled;\n",
-            "sled"
-        ),
+        lines_that_enter("use sled::Db;\nlet sled = 1;\nmod sled;\nself::sled::x();\nuse sled;\n", "sled"),
         [1, 5]
     );
     let raw = code_only("r#\"a \" // b\"# x /* y /* z */ */ w b'\\'' '\\u{1}' 'a: loop {}");
-    assert!(
-        raw.contains('x') && raw.contains('w') && raw.contains("'a: loop {}"),
-        "{raw}"
-    );
+    assert!(raw.contains('x') && raw.contains('w') && raw.contains("'a: loop {}"), "{raw}");
     assert!(!raw.contains('y') && !raw.contains('z'), "{raw}");
 }
 
@@ -517,18 +381,10 @@ struct Source {
 
 impl Source {
     fn new(path: String, text: String) -> Source {
-        let is_test =
-            path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs");
+        let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs");
         let whole = code_only(&text);
         let (code, tests) = part_tests(&whole);
-        Source {
-            path,
-            text,
-            whole,
-            code,
-            tests,
-            is_test,
-        }
+        Source { path, text, whole, code, tests, is_test }
     }
 }
 
@@ -549,26 +405,14 @@ fn sources() -> Vec<Source> {
     paths.sort();
     paths.dedup(); // node/core lies inside node
     assert!(paths.len() > 10, "found only {paths:?}");
-    let relative = |p: &PathBuf| {
-        p.strip_prefix(&root)
-            .expect("found below the root")
-            .to_string_lossy()
-            .into_owned()
-    };
-    paths
-        .iter()
-        .map(|p| Source::new(relative(p), read(p)))
-        .collect()
+    let relative = |p: &PathBuf| p.strip_prefix(&root).expect("found below the root").to_string_lossy().into_owned();
+    paths.iter().map(|p| Source::new(relative(p), read(p))).collect()
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("folders of the tree can be read") {
         let path = entry.expect("entries of the tree can be read").path();
-        let name = path
-            .file_name()
-            .expect("an entry has a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             rust_files(&path, found);
         } else if name.ends_with(".rs") {
@@ -614,9 +458,7 @@ fn token_to_blank(text: &[char], i: usize) -> usize {
     let at = |n: usize| text.get(n).copied().unwrap_or('\0');
     let word_before = i > 0 && (at(i - 1).is_alphanumeric() || at(i - 1) == '_');
     match at(i) {
-        '/' if at(i + 1) == '/' => (i..text.len())
-            .find(|n| text[*n] == '\n')
-            .unwrap_or(text.len()),
+        '/' if at(i + 1) == '/' => (i..text.len()).find(|n| text[*n] == '\n').unwrap_or(text.len()),
         '/' if at(i + 1) == '*' => end_of_block_comment(text, i),
         'r' if !word_before || (i == 1 && at(0) == 'b') || (i > 1 && at(i - 1) == 'b') => {
             let hashes = (i + 1..text.len()).take_while(|n| text[*n] == '#').count();
@@ -637,9 +479,7 @@ fn token_to_blank(text: &[char], i: usize) -> usize {
             (n + 1).min(text.len())
         }
         // A character, not a lifetime: 'x' or '\…'.
-        '\'' if at(i + 1) == '\\' => (i + 3..text.len())
-            .find(|n| text[*n] == '\'')
-            .map_or(text.len(), |n| n + 1),
+        '\'' if at(i + 1) == '\\' => (i + 3..text.len()).find(|n| text[*n] == '\'').map_or(text.len(), |n| n + 1),
         '\'' if at(i + 2) == '\'' => i + 3,
         _ => i,
     }
@@ -668,11 +508,7 @@ fn part_tests(code: &str) -> (String, String) {
     let (mut built, mut tests) = (String::new(), String::new());
     let mut i = 0;
     while i < lines.len() {
-        let end = if lines[i].trim_start().starts_with("#[cfg(test)]") {
-            end_of_item(&lines, i)
-        } else {
-            i
-        };
+        let end = if lines[i].trim_start().starts_with("#[cfg(test)]") { end_of_item(&lines, i) } else { i };
         if end == i {
             let _ = writeln!(built, "{}", lines[i]);
             let _ = writeln!(tests, "{TEST_LINE}");
@@ -715,10 +551,7 @@ fn functions(code: &str) -> Vec<(usize, String, usize)> {
     let mut found = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         for at in places(line, "fn ") {
-            let name: String = line[at + 3..]
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect();
+            let name: String = line[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if name.is_empty() {
                 continue; // a type: fn(u8)
             }
@@ -744,10 +577,7 @@ fn places(line: &str, word: &str) -> Vec<usize> {
 
 fn lines_with_word(code: &str, word: &str) -> Vec<usize> {
     let numbered = code.lines().enumerate();
-    numbered
-        .filter(|(_, line)| !places(line, word).is_empty())
-        .map(|(n, _)| n + 1)
-        .collect()
+    numbered.filter(|(_, line)| !places(line, word).is_empty()).map(|(n, _)| n + 1).collect()
 }
 
 /// Lines that write a path into the crate `name`: `name::…` (not `x::name::…`) or `use name`.
@@ -756,16 +586,11 @@ fn lines_that_enter(code: &str, name: &str) -> Vec<usize> {
         places(line, name).into_iter().any(|at| {
             let (before, after) = (&line[..at], line[at + name.len()..].trim_start());
             let inner = before.ends_with("::") && before.trim() != "::";
-            let imported = before.trim_end().ends_with("use")
-                && (after.starts_with(';') || after.starts_with(" as "));
+            let imported = before.trim_end().ends_with("use") && (after.starts_with(';') || after.starts_with(" as "));
             !inner && (after.starts_with("::") || imported)
         }) || (name.starts_with(char::is_uppercase) && !places(line, name).is_empty())
     };
-    code.lines()
-        .enumerate()
-        .filter(|(_, line)| enters(line))
-        .map(|(n, _)| n + 1)
-        .collect()
+    code.lines().enumerate().filter(|(_, line)| enters(line)).map(|(n, _)| n + 1).collect()
 }
 
 fn starts_with_any(path: &str, prefixes: &[&str]) -> bool {
@@ -802,15 +627,8 @@ fn dependencies(package: &str) -> Vec<(usize, String, String)> {
 }
 
 fn manifest_list(manifest: &str, key: &str) -> BTreeSet<String> {
-    let line = manifest
-        .lines()
-        .find(|l| l.starts_with(&format!("{key} = [")))
-        .expect("the manifest has the list");
-    line.split('"')
-        .skip(1)
-        .step_by(2)
-        .map(str::to_string)
-        .collect()
+    let line = manifest.lines().find(|l| l.starts_with(&format!("{key} = ["))).expect("the manifest has the list");
+    line.split('"').skip(1).step_by(2).map(str::to_string).collect()
 }
 
 /// What was found wrong; all of it is shown at once.

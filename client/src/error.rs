@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{0}")]
     InvalidInput(String),
     /// Get a token, or a better one.
-    #[error("the node refuses: {0}; set ARTDAG_TOKEN to a token it knows")]
+    #[error("the node refuses: {0}")]
     Refused(String),
     /// The same call may succeed later.
     #[error("try again later: {0}")]

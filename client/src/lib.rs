@@ -17,6 +17,7 @@ mod pins;
 mod progress;
 mod records;
 mod runs;
+mod task;
 
 pub use answers::Answers;
 pub use blocks::Block;
@@ -30,3 +31,4 @@ pub use pins::{Pin, PinKind};
 pub use progress::{duration_text, printable, short_peer, size_text, step_line};
 pub use records::ResultRecord;
 pub use runs::{News, Run, RunEvent, RunState, StepState, StepStatus, Submission, Submitted};
+pub use task::blocking;

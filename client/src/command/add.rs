@@ -31,6 +31,7 @@ impl Args {
             folders: if self.recursive { Folders::Walk } else { Folders::Refuse },
             hidden: if self.hidden { Hidden::Include } else { Hidden::Skip },
         };
+        options.check(&self.path)?;
         let client = session.client().await?;
         session.if_interrupted_say("interrupted: nothing was added");
         let started = Instant::now();
@@ -81,8 +82,7 @@ struct Tally {
 
 impl Tally {
     fn count(&mut self, added: &Added) {
-        let repeated_root = added.root && self.files > 0;
-        if added.content_hash.is_some() && !repeated_root {
+        if added.content_hash.is_some() {
             self.files += 1;
             self.bytes += added.size;
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use artdag_client::{Block, Cid, parse_cid};
+use artdag_client::{Block, Cid, blocking, parse_cid};
 use clap::Subcommand;
 
 use super::Session;
@@ -71,12 +71,12 @@ impl Args {
 
 async fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let (named, file) = (file.display().to_string(), file.to_owned());
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = blocking(move || {
         let source: Box<dyn Read> =
             if file == Path::new("-") { Box::new(std::io::stdin()) } else { Box::new(std::fs::File::open(file)?) };
         let mut data = Vec::new();
         source.take(READ_LIMIT).read_to_end(&mut data)?;
         Ok::<_, std::io::Error>(data)
     });
-    reading.await.expect("reading does not panic and nobody aborts it").context(named)
+    reading.await.context(named)
 }

@@ -24,6 +24,7 @@ use super::walk;
 use crate::{
     Client, Digest, Error,
     names::{answered_cid, cid_text},
+    task::blocking,
 };
 
 /// Chunks read ahead: with 256 KiB each, 4 MiB.
@@ -66,6 +67,13 @@ impl Default for AddOptions {
     }
 }
 
+impl AddOptions {
+    /// Refuses what cannot be added so, before a node is asked.
+    pub fn check(&self, path: &Path) -> Result<(), Error> {
+        walk::check(path, self.folders)
+    }
+}
+
 /// One entry that the node has.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Added {
@@ -96,21 +104,21 @@ type OnEvent<'a> = &'a mut (dyn FnMut(AddEvent<'_>) -> Result<(), Error> + Send)
 impl Client {
     /// Adds `path` and returns its root. Dropping the future adds nothing.
     pub async fn add_path(&self, path: &Path, options: &AddOptions, on_event: OnEvent<'_>) -> Result<Added, Error> {
-        walk::check(path, options.folders)?;
+        options.check(path)?;
         let root_name = walk::root_name(path)?;
         let sent = Arc::new(AtomicU64::new(0));
         let abandoned = Abandoned::default();
         let (parts, requests) = mpsc::channel(QUEUE);
         let reading = read_ahead(path.to_owned(), *options, parts, abandoned.flag(), sent.clone());
-        let mut walked = tokio::task::spawn_blocking(reading);
+        let walked = blocking(reading);
 
         let mut service = self.content_service();
         let call = receive(self, &mut service, requests, &root_name, &sent, on_event);
-        tokio::pin!(call);
+        tokio::pin!(walked, call);
         tokio::select! {
             answer = &mut call => answer,
             outcome = &mut walked => {
-                outcome.expect("the walk does not panic and nobody aborts it")?;
+                outcome?;
                 call.await
             }
         }
@@ -139,6 +147,10 @@ async fn receive(
         let Some(answer) = answer else {
             return Err(Error::Answer("the add ended without a root".to_owned()));
         };
+        // The root's own line comes last; a single file is told of before that too.
+        if answer.path.is_empty() && !answer.root {
+            continue;
+        }
         let added = parse(answer, root_name)?;
         on_event(AddEvent::Added(&added))?;
         if added.root {

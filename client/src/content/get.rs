@@ -9,7 +9,7 @@ use artdag_proto::v1;
 use tokio::sync::mpsc;
 
 use super::landing::{Fetched, Landing};
-use crate::{Client, ContentPath, Error};
+use crate::{Client, ContentPath, Error, task::blocking};
 
 /// Messages between the call and the disk; a node sends at most a block in each.
 const QUEUE: usize = 16;
@@ -35,9 +35,8 @@ impl Client {
         let mut parts = answer.map_err(|status| self.failed(&status))?.into_inner();
         let (queue, received) = mpsc::channel(QUEUE);
         let landing = Landing::new(to)?;
-        let landed = tokio::task::spawn_blocking(move || land(landing, received));
-        let received = self.receive(&mut parts, queue, on_bytes).await;
-        let landed = landed.await.expect("landing does not panic and nobody aborts it");
+        let landed = blocking(move || land(landing, received));
+        let (landed, received) = tokio::join!(landed, self.receive(&mut parts, queue, on_bytes));
         // A disk that failed closed the queue, so its error is the cause and comes first.
         match (landed, received) {
             (Ok(Some(fetched)), Ok(())) => Ok(fetched),
