@@ -42,7 +42,7 @@ const SPAWNING: &[&str] = &[
     "spawn_blocking",
     "spawn_local",
 ];
-const MAY_SPAWN: &[&str] = &["node/src/task.rs", "client/src/task.rs", "tests/"];
+const MAY_SPAWN: &[&str] = &["node/src/task.rs", "tests/"];
 
 /// What core must not know: it decides, and is told the time.
 const NOT_IN_CORE: &[&str] = &[
