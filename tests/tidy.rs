@@ -80,7 +80,10 @@ const LEFT_OVERS: &[&str] = &["#[ignore", "todo!", "dbg!", "unimplemented!"];
 
 /// Waiting by the clock; only the harness's one deadline loop may.
 const SLEEPING: &[&str] = &["thread::sleep", "time::sleep", "tokio::time::sleep"];
-const TESTS_MAY_SLEEP: &[&str] = &["tests/src/wait.rs"];
+const TESTS_MAY_SLEEP: &[&str] = &[
+    "tests/src/wait.rs",
+    "tests/bench/idle.rs", // no test: it measures a node that has had time to settle
+];
 
 /// The packages of ours that each package may import.
 const IMPORTS: &[(&str, &[&str])] = &[

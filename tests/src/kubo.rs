@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -39,6 +39,8 @@ impl Transport {
 
 /// A running daemon; gone, with its repository, when dropped.
 pub struct Kubo {
+    /// From the start of the daemon to its first answer.
+    pub started_in: Duration,
     program: PathBuf,
     repo: TempDir,
     child: Child,
@@ -76,11 +78,13 @@ impl Kubo {
         }
         let log = std::fs::File::create(repo.path().join("daemon.log")).expect("the log can be made");
         let err = log.try_clone().expect("a file can be shared");
+        let began = Instant::now();
         let mut command = self::ipfs(program, repo.path());
         let child = command.arg("daemon").stdin(Stdio::null()).stdout(log).stderr(err).spawn();
         let child = child.expect("ipfs was run before");
-        let kubo = Kubo { program: program.to_path_buf(), repo, child };
+        let mut kubo = Kubo { started_in: Duration::ZERO, program: program.to_path_buf(), repo, child };
         kubo.wait_until_ready();
+        kubo.started_in = began.elapsed();
         kubo
     }
 

@@ -71,9 +71,19 @@ fn stat(pid: u32) -> Option<Vec<String>> {
 
 /// Processor time of a process and of the children it has waited for.
 pub fn cpu_time(pid: u32) -> Duration {
+    ticks(pid, 11) + children_cpu_time(pid)
+}
+
+/// Processor time of the children that a process has waited for.
+pub fn children_cpu_time(pid: u32) -> Duration {
+    ticks(pid, 13)
+}
+
+/// Two neighbouring fields of `/proc/PID/stat` in user time: utime and stime are fields 14 and 15 of
+/// proc_pid_stat(5), cutime and cstime 16 and 17; `stat` counts from the third.
+fn ticks(pid: u32, first: usize) -> Duration {
     let fields = stat(pid).expect("the process runs");
-    // utime, stime, cutime, cstime are fields 14 to 17 of proc_pid_stat(5), counted from the pid.
-    let ticks: u64 = fields[11..15].iter().map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+    let ticks: u64 = fields[first..first + 2].iter().map(|field| field.parse::<u64>().unwrap_or(0)).sum();
     Duration::from_millis(ticks * 1000 / USER_HZ)
 }
 
