@@ -17,9 +17,9 @@ struct Wall {
 
 /// Engines and effects, each behind one door.
 const WALLS: &[Wall] = &[
-    Wall { word: "sled", only_in: &["blockstore/src/index/sled.rs"] },
+    Wall { word: "sled", only_in: &["blockstore/src/index"] },
     Wall { word: "redb", only_in: &["blockstore/src/state.rs"] },
-    Wall { word: "bincode", only_in: &["blockstore/src/encoding.rs"] },
+    Wall { word: "bincode", only_in: &["blockstore/src/stored.rs"] },
     Wall { word: "libp2p", only_in: &["blockstore/network/"] },
     Wall { word: "libp2p_stream", only_in: &["blockstore/network/"] },
     Wall { word: "iroh", only_in: &["blockstore/network/"] },
@@ -32,17 +32,27 @@ const WALLS: &[Wall] = &[
     Wall { word: "rand", only_in: &["node/src/entropy.rs", "blockstore/network/", "tests/"] },
 ];
 
-/// Words that start a task or a thread, and the files that own one.
+/// Words that start a task or a thread, and the one file of each package that owns them.
 const SPAWNING: &[&str] = &[
     "tokio::spawn",
     "task::spawn",
+    "task::spawn_blocking",
+    "task::spawn_local",
     "thread::spawn",
     "thread::Builder",
     "thread::scope",
-    "spawn_blocking",
-    "spawn_local",
+    "TaskTracker::new",
+    "JoinSet::new",
 ];
-const MAY_SPAWN: &[&str] = &["node/src/task.rs", "tests/"];
+const MAY_SPAWN: &[&str] = &[
+    "node/src/task.rs",
+    "blockstore/network/src/task.rs",
+    "blockstore/src/thread.rs",
+    "client/src/task.rs",
+    // The thread that starts a process must live as long as the process, see there.
+    "node/src/executor/launcher/",
+    "tests/",
+];
 
 /// What core must not know: it decides, and is told the time.
 const NOT_IN_CORE: &[&str] = &[
@@ -384,10 +394,27 @@ struct Source {
 
 impl Source {
     fn new(path: String, text: String) -> Source {
-        let is_test = path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("tests.rs");
+        let is_test = path.starts_with("tests/") || path.contains("/tests/");
         let whole = code_only(&text);
         let (code, tests) = part_tests(&whole);
         Source { path, text, whole, code, tests, is_test }
+    }
+}
+
+impl Source {
+    /// Where the modules lie that this file declares under `#[cfg(test)]`.
+    fn files_of_tests(&self) -> Vec<String> {
+        let (folder, name) = self.path.rsplit_once('/').expect("a source lies in a package");
+        let folder = match name {
+            "lib.rs" | "main.rs" | "mod.rs" => folder.to_string(),
+            name => format!("{folder}/{}", name.trim_end_matches(".rs")),
+        };
+        let declared = self.tests.lines().filter_map(|line| {
+            let name = line.trim().trim_start_matches("pub(crate) ").strip_prefix("mod ")?;
+            name.strip_suffix(';')
+        });
+        let paths = declared.flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")]);
+        paths.collect()
     }
 }
 
@@ -408,8 +435,16 @@ fn sources() -> Vec<Source> {
     paths.sort();
     paths.dedup(); // node/core lies inside node
     assert!(paths.len() > 10, "found only {paths:?}");
-    let relative = |p: &PathBuf| p.strip_prefix(&root).expect("found below the root").to_string_lossy().into_owned();
-    paths.iter().map(|p| Source::new(relative(p), read(p))).collect()
+    let relative = |p: &PathBuf| {
+        let below = p.strip_prefix(&root).expect("found below the root");
+        below.to_string_lossy().into_owned()
+    };
+    let mut sources: Vec<Source> = paths.iter().map(|p| Source::new(relative(p), read(p))).collect();
+    let tests: BTreeSet<String> = sources.iter().flat_map(Source::files_of_tests).collect();
+    for source in &mut sources {
+        source.is_test |= tests.contains(&source.path);
+    }
+    sources
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
