@@ -31,10 +31,19 @@ pub const MAX_ENDED: usize = 65_536;
 pub const ENDED_MS: u64 = 120_000;
 /// When to ask again after a refusal that has no better hint.
 pub const RETRY_MS: u64 = 250;
-/// How long a new arbiter waits: one renewal, and a retry of it.
-pub const WAIT_MS: u64 = RENEWAL_MS + super::RENEWAL_RETRY_MS;
+/// How long a new arbiter waits: one renewal interval, and two retries of the renewal.
+pub const WAIT_MS: u64 = RENEWAL_MS + 2 * super::RENEWAL_RETRY_MS;
 /// How long an expired lease can still be renewed or completed if nobody else asked.
 const GRACE_MS: u64 = TTL_MS;
+
+/// How an arbiter starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// There are no others that this node knows of: it need not wait for their holders.
+    Alone,
+    /// It was a member before or is told whom to join, even if it has not met them yet.
+    Joining,
+}
 
 /// What a caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +153,7 @@ pub struct Arbiter {
 impl Arbiter {
     /// An arbiter that starts now. `life` is different for every start of this node (unix
     /// nanoseconds will do); with the origin it makes its epochs unlike any other's.
-    pub fn new(now_ms: u64, own: Origin, life: u64) -> Arbiter {
+    pub fn new(now_ms: u64, own: Origin, life: u64, start: Start) -> Arbiter {
         let hash = tagged("artdag/lease-epoch/1", &[&own.0, &life.to_le_bytes()]);
         let incarnation = u64::from_le_bytes(hash[..8].try_into().expect("8 of 32 bytes"));
         Arbiter {
@@ -154,7 +163,10 @@ impl Arbiter {
             members: BTreeSet::from([own]),
             joined: BTreeMap::new(),
             left: BTreeMap::new(),
-            new_until_ms: now_ms + WAIT_MS,
+            new_until_ms: match start {
+                Start::Alone => 0,
+                Start::Joining => now_ms + WAIT_MS,
+            },
             leases: BTreeMap::new(),
             ended: BTreeMap::new(),
             ended_order: VecDeque::new(),
@@ -299,17 +311,22 @@ impl Arbiter {
         if !self.is_arbiter(action) {
             return Some(RETRY_MS);
         }
-        // Everyone who left lately and came before us may have granted it.
-        let inherited_until = self
-            .left
+        let until = self.new_until_ms.max(self.inherited_until(action));
+        (until > now_ms).then(|| (until - now_ms).max(1))
+    }
+
+    /// Everyone who left lately and came before us may have granted the action. Alone there is
+    /// nobody left to hold it.
+    fn inherited_until(&self, action: &ActionId) -> u64 {
+        if self.members.len() == 1 {
+            return 0;
+        }
+        self.left
             .iter()
             .filter(|(origin, _)| first(action, [**origin, self.own]) != Some(self.own))
             .map(|(_, at)| at + WAIT_MS)
             .max()
-            .unwrap_or(0);
-        let new_until = if self.members.len() > 1 { self.new_until_ms } else { 0 };
-        let until = inherited_until.max(new_until);
-        (until > now_ms).then(|| (until - now_ms).max(1))
+            .unwrap_or(0)
     }
 
     fn grant(&mut self, now_ms: u64, action: ActionId, who: Origin) -> Epoch {
@@ -386,7 +403,7 @@ mod tests {
 
     /// An arbiter among three members, past its waiting interval, and an action of it.
     fn settled() -> (Arbiter, ActionId, u64) {
-        let mut arbiter = Arbiter::new(0, ME, 1);
+        let mut arbiter = Arbiter::new(0, ME, 1, Start::Alone);
         arbiter.member_joined(0, ANN);
         arbiter.member_joined(0, BOB);
         (arbiter, action_of(ME, &[ME, ANN, BOB]), WAIT_MS)
@@ -458,9 +475,7 @@ mod tests {
         } else {
             (0u32..)
                 .map(|n| ActionId(tagged("inherited", &[&n.to_le_bytes()])))
-                .find(|one| {
-                    first(one, [ME, ANN, BOB]) == Some(ANN) && first(one, [ME, BOB]) == Some(ME)
-                })
+                .find(|one| first(one, [ME, ANN, BOB]) == Some(ANN) && first(one, [ME, BOB]) == Some(ME))
                 .expect("some action has this order")
         };
         let theirs = Epoch { incarnation: 77, counter: 5 };
@@ -477,8 +492,16 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_a_member_before_waits_though_it_has_met_nobody_yet() {
+        let mut arbiter = Arbiter::new(0, ME, 1, Start::Joining);
+        let waiting = arbiter.acquire(0, ActionId([9; 32]), ME, Ask::Reuse(None));
+        assert_eq!(waiting, Answer::Wait { retry_ms: WAIT_MS });
+        granted(arbiter.acquire(WAIT_MS, ActionId([9; 32]), ME, Ask::Reuse(None)));
+    }
+
+    #[test]
     fn a_lone_arbiter_does_not_wait_and_one_that_joins_others_does() {
-        let mut arbiter = Arbiter::new(0, ME, 1);
+        let mut arbiter = Arbiter::new(0, ME, 1, Start::Alone);
         let alone = ActionId([9; 32]);
         granted(arbiter.acquire(0, alone, ME, Ask::Reuse(None)));
         arbiter.member_joined(60_000, ANN);
@@ -487,14 +510,15 @@ mod tests {
         assert_eq!(waiting, Answer::Wait { retry_ms: WAIT_MS });
         let later = 60_000 + WAIT_MS;
         granted(arbiter.acquire(later, action, ANN, Ask::Reuse(None)));
-        arbiter.member_joined(later, BOB);
-        let other = action_of(ME, &[ME, ANN, BOB]);
-        granted(arbiter.acquire(later + 1, other, BOB, Ask::Reuse(None)));
+        let mut larger = settled().0;
+        larger.member_joined(later, Origin([4; 32]));
+        let other = action_of(ME, &[ME, ANN, BOB, Origin([4; 32])]);
+        granted(larger.acquire(later + 1, other, BOB, Ask::Reuse(None)));
     }
 
     #[test]
     fn leases_are_bounded_and_the_refusal_says_when_to_retry() {
-        let mut arbiter = Arbiter::new(0, ME, 1);
+        let mut arbiter = Arbiter::new(0, ME, 1, Start::Alone);
         let action = |n: usize| ActionId(tagged("test", &[&n.to_le_bytes()]));
         for n in 0..MAX_LEASES {
             granted(arbiter.acquire(0, action(n), ME, Ask::Reuse(None)));
@@ -510,7 +534,7 @@ mod tests {
     fn no_two_lives_share_epochs() {
         let epochs: BTreeSet<Epoch> = [(ME, 1), (ME, 2), (ANN, 1)]
             .map(|(own, life)| {
-                let mut arbiter = Arbiter::new(0, own, life);
+                let mut arbiter = Arbiter::new(0, own, life, Start::Alone);
                 granted(arbiter.acquire(0, ActionId([1; 32]), own, Ask::Reuse(None)))
             })
             .into();

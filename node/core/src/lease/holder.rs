@@ -46,13 +46,7 @@ impl Holder {
     ///
     /// # Errors
     /// [`TooMany`]: give it back.
-    pub fn granted(
-        &mut self,
-        asked_ms: u64,
-        action: ActionId,
-        epoch: Epoch,
-        ttl_ms: u64,
-    ) -> Result<(), TooMany> {
+    pub fn granted(&mut self, asked_ms: u64, action: ActionId, epoch: Epoch, ttl_ms: u64) -> Result<(), TooMany> {
         if self.held.len() >= MAX_HELD && !self.held.contains_key(&action) {
             return Err(TooMany);
         }
@@ -102,12 +96,8 @@ impl Holder {
 
     /// Leases that ran out without an answer; each is reported once.
     pub fn lost(&mut self, now_ms: u64) -> Vec<ActionId> {
-        let gone: Vec<ActionId> = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.expires_ms <= now_ms)
-            .map(|(action, _)| *action)
-            .collect();
+        let gone: Vec<ActionId> =
+            self.held.iter().filter(|(_, held)| held.expires_ms <= now_ms).map(|(action, _)| *action).collect();
         for action in &gone {
             self.held.remove(action);
         }

@@ -15,7 +15,7 @@ pub mod rendezvous;
 
 use serde::{Deserialize, Serialize};
 
-pub use arbiter::{Answer, Arbiter, Ask, Released, Renewed};
+pub use arbiter::{Answer, Arbiter, Ask, Released, Renewed, Start};
 pub use holder::Holder;
 pub use rendezvous::rendezvous;
 

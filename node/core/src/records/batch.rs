@@ -130,8 +130,7 @@ impl Batch {
     }
 
     fn encode_body(&self) -> Result<Vec<u8>, NotARecord> {
-        let encoded: Result<Vec<_>, _> =
-            self.records.iter().map(|record| record.encode().map(ByteBuf::from)).collect();
+        let encoded: Result<Vec<_>, _> = self.records.iter().map(|record| record.encode().map(ByteBuf::from)).collect();
         Ok(encode(&Body {
             origin: self.origin,
             incarnation: self.incarnation,
@@ -147,8 +146,7 @@ impl Batch {
         if body.records.is_empty() || body.records.len() > MAX_BATCH_RECORDS {
             return Err(NotABatch::Malformed("number of records"));
         }
-        let records: Result<Vec<_>, _> =
-            body.records.iter().map(|bytes| Record::decode(bytes)).collect();
+        let records: Result<Vec<_>, _> = body.records.iter().map(|bytes| Record::decode(bytes)).collect();
         let batch = Batch {
             origin: body.origin,
             incarnation: body.incarnation,
@@ -182,8 +180,7 @@ impl VerifiedBatch {
             return Err(NotABatch::Malformed("not tagged as a batch"));
         }
         let batch = Batch::decode_body(&body)?;
-        let key =
-            VerifyingKey::from_bytes(&batch.origin.0).map_err(|_| NotABatch::BadSignature)?;
+        let key = VerifyingKey::from_bytes(&batch.origin.0).map_err(|_| NotABatch::BadSignature)?;
         key.verify_strict(&signed_bytes(&body), &Signature::from_bytes(&signature))
             .map_err(|_| NotABatch::BadSignature)?;
         let hash = tagged(HASH_TAG, &[&body]);

@@ -50,8 +50,7 @@ impl Evidence {
     pub fn encode(&self) -> Vec<u8> {
         let pair = [&self.first, &self.second].map(|batch| ByteBuf::from(batch.bytes()));
         let [first, second] = pair;
-        serde_ipld_dagcbor::to_vec(&(TAG, first, second))
-            .expect("a text and two byte strings have a dag-cbor form")
+        serde_ipld_dagcbor::to_vec(&(TAG, first, second)).expect("a text and two byte strings have a dag-cbor form")
     }
 
     /// Reads and checks a proof.

@@ -40,11 +40,8 @@ pub struct Clock {
 impl Clock {
     /// The next stamp; larger than every one before, whatever the local clock does.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
-        self.last = if now_ms > self.last.wall_ms {
-            Stamp { wall_ms: now_ms, counter: 0 }
-        } else {
-            self.last.successor()
-        };
+        self.last =
+            if now_ms > self.last.wall_ms { Stamp { wall_ms: now_ms, counter: 0 } } else { self.last.successor() };
         self.last
     }
 

@@ -118,11 +118,7 @@ impl Log {
     pub fn insert(&mut self, batch: VerifiedBatch, park_budget: usize) -> Insert {
         let number = batch.batch().number;
         if let Some(hash) = self.hash(number) {
-            return if hash == batch.hash() {
-                Insert::Known
-            } else {
-                Insert::Contradicts(number, Box::new(batch))
-            };
+            return if hash == batch.hash() { Insert::Known } else { Insert::Contradicts(number, Box::new(batch)) };
         }
         if number == self.number() + 1 {
             return self.link_from(batch);

@@ -27,7 +27,8 @@ pub mod version;
 
 use std::collections::BTreeMap;
 
-use ed25519_dalek::SigningKey;
+/// What signs a node's batches; here so that drivers and tests need no crate of their own for it.
+pub use ed25519_dalek::SigningKey;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, VerifiedBatch};
 pub use evidence::Evidence;
@@ -335,9 +336,7 @@ impl Records {
             (None, _) => return,
             (Some(Standing::Disowned(_)), _) => Position::Disowned,
             // A fork is told of once: the other side has the second half of the proof.
-            (Some(Standing::Good(_)), Some(Position::At { number, .. })) if key.number <= number => {
-                Position::Disowned
-            }
+            (Some(Standing::Good(_)), Some(Position::At { number, .. })) if key.number <= number => Position::Disowned,
             (Some(Standing::Good(log)), _) => {
                 let Some(head) = log.hash(key.number) else { return };
                 Position::At { number: key.number, head }
@@ -355,8 +354,7 @@ impl Records {
         let batch = VerifiedBatch::decode(bytes)?;
         self.admit(batch.log())?;
         if let Source::Live { now_ms } = source {
-            hlc::check_drift(batch.batch().clock, now_ms)
-                .map_err(|_| Reject::Later("stamped in the far future"))?;
+            hlc::check_drift(batch.batch().clock, now_ms).map_err(|_| Reject::Later("stamped in the far future"))?;
         }
         Ok(self.insert(batch, source))
     }
@@ -434,11 +432,7 @@ impl Records {
         }
         self.state.drop_log(id);
         let key = BatchKey { log: id, number: EVIDENCE_NUMBER };
-        Received {
-            persist: vec![Write { key, bytes }],
-            disowned: Some(id),
-            ..Received::bare(Outcome::Proof)
-        }
+        Received { persist: vec![Write { key, bytes }], disowned: Some(id), ..Received::bare(Outcome::Proof) }
     }
 
     fn is_disowned(&self, log: &LogId) -> bool {

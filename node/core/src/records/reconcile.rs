@@ -77,10 +77,8 @@ impl Message {
         match self {
             Message::Hello(vector) => tagged(HELLO, vector.encode()),
             Message::Batches(items) => {
-                let items: Vec<&serde_bytes::Bytes> =
-                    items.iter().map(|item| serde_bytes::Bytes::new(item)).collect();
-                let payload = serde_ipld_dagcbor::to_vec(&items)
-                    .expect("a list of byte strings has a dag-cbor form");
+                let items: Vec<&serde_bytes::Bytes> = items.iter().map(|item| serde_bytes::Bytes::new(item)).collect();
+                let payload = serde_ipld_dagcbor::to_vec(&items).expect("a list of byte strings has a dag-cbor form");
                 tagged(BATCHES, payload)
             }
             Message::Done => vec![DONE],

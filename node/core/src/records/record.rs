@@ -236,8 +236,7 @@ fn versioned<T: Serialize>(kind: u8, version: u8, record: &T) -> Vec<u8> {
 
 /// Decodes and refuses every other spelling of the same value: one record, one encoding.
 pub(super) fn exact<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, NotARecord> {
-    let value: T =
-        serde_ipld_dagcbor::from_slice(bytes).map_err(|_| NotARecord("not its dag-cbor"))?;
+    let value: T = serde_ipld_dagcbor::from_slice(bytes).map_err(|_| NotARecord("not its dag-cbor"))?;
     let again = serde_ipld_dagcbor::to_vec(&value).map_err(|_| NotARecord("not its dag-cbor"))?;
     if again != bytes {
         return Err(NotARecord("not canonical"));

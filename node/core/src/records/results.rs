@@ -77,10 +77,7 @@ impl Results {
     }
 
     /// Every action with its candidates, from an id on.
-    pub fn actions_from(
-        &self,
-        from: ActionId,
-    ) -> impl Iterator<Item = (ActionId, Vec<Candidate>)> + '_ {
+    pub fn actions_from(&self, from: ActionId) -> impl Iterator<Item = (ActionId, Vec<Candidate>)> + '_ {
         self.by_action.range(from..).map(|(id, statements)| (*id, ranked(statements)))
     }
 
@@ -113,9 +110,7 @@ fn same_candidate(one: &ResultRecord, other: &ResultRecord) -> bool {
 
 fn keep(statements: &mut Vec<Statement>, new: &Statement) {
     let mine = statements.iter().filter(|old| old.log == new.log);
-    if mine.clone().any(|old| same_candidate(&old.record, &new.record))
-        || mine.count() >= MAX_CANDIDATES_PER_LOG
-    {
+    if mine.clone().any(|old| same_candidate(&old.record, &new.record)) || mine.count() >= MAX_CANDIDATES_PER_LOG {
         return;
     }
     let place = statements.partition_point(|old| old.log <= new.log);
@@ -132,17 +127,12 @@ fn retain_others<K: Ord>(index: &mut BTreeMap<K, Vec<Statement>>, log: LogId) {
 fn ranked(statements: &[Statement]) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = Vec::with_capacity(1);
     for statement in statements {
-        let known = candidates
-            .iter_mut()
-            .find(|old| same_candidate(&old.statement.record, &statement.record));
+        let known = candidates.iter_mut().find(|old| same_candidate(&old.statement.record, &statement.record));
         match known {
             // Statements are in log order, so equal origins are neighbours.
             Some(old) if old.origins.last() == Some(&statement.log.origin) => {}
             Some(old) => old.origins.push(statement.log.origin),
-            None => candidates.push(Candidate {
-                origins: vec![statement.log.origin],
-                statement: statement.clone(),
-            }),
+            None => candidates.push(Candidate { origins: vec![statement.log.origin], statement: statement.clone() }),
         }
     }
     if candidates.len() > 1 {

@@ -79,9 +79,7 @@ impl State {
 
     /// Actions for which more than one CID is stated, with all candidates.
     pub fn conflicts(&self) -> impl Iterator<Item = (ActionId, Vec<Candidate>)> + '_ {
-        self.results
-            .actions_from(ActionId([0; 32]))
-            .filter(|(_, candidates)| candidates.len() > 1)
+        self.results.actions_from(ActionId([0; 32])).filter(|(_, candidates)| candidates.len() > 1)
     }
 
     /// Members whose entry has not expired; of each the newest incarnation.
