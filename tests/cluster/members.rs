@@ -20,18 +20,13 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// As `artdag nodes` shows them: one line for each node.
 fn members_by_command(node: &NodeProcess) -> usize {
     let finished = node.artdag(&["nodes", "--json"]);
     if !finished.status.success() {
         return 0;
     }
-    let lines = finished.json_lines();
-    // Either one array or one line for each node.
-    let nodes = match lines.as_slice() {
-        [only] if only["nodes"].is_array() => only["nodes"].as_array().cloned().unwrap_or_default(),
-        [only] if only.is_array() => only.as_array().cloned().unwrap_or_default(),
-        many => many.to_vec(),
-    };
+    let nodes = finished.json_lines();
     nodes.iter().filter(|node| node["member"] == true || node["self"] == true).count()
 }
 

@@ -59,3 +59,24 @@ pub fn plays(path: &Path) {
     let finished = command::run("ffmpeg", &["-v", "error", "-xerror", "-i", file, "-f", "null", "-"]).ok();
     assert_eq!(finished.stderr, "", "{file} does not decode cleanly");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_clip_is_what_was_asked_for_every_time() {
+        if !crate::skip::needs_tool("a_made_clip_is_what_was_asked_for_every_time", "ffmpeg", "-version") {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let (one, two) = (folder.path().join("one.mp4"), folder.path().join("two.mp4"));
+        make_clip(&one, 2, 320, 180);
+        make_clip(&two, 2, 320, 180);
+        assert!(std::fs::read(&one).expect("made") == std::fs::read(&two).expect("made"), "the same bytes");
+        plays(&one);
+        let probe = probe(&one);
+        assert_eq!((probe.width, probe.height, probe.videos, probe.sounds), (320, 180, 1, 1), "{probe:?}");
+        assert!((probe.duration_s - 2.0).abs() < 0.1, "{probe:?}");
+    }
+}

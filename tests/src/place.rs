@@ -107,3 +107,38 @@ impl Drop for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::finish;
+    use crate::skip::needs_root;
+
+    #[test]
+    fn a_masked_folder_looks_empty_and_is_not() {
+        if !needs_root("a_masked_folder_looks_empty_and_is_not") {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        std::fs::write(folder.path().join("secret"), "x").expect("written");
+        let ls = |place: Place| finish(place.command(Path::new("ls")).arg(folder.path())).ok().text();
+        assert_eq!(ls(Place::Masked(vec![folder.path().to_path_buf()])), "");
+        let small = Place::SmallDisk { folder: folder.path().to_path_buf(), size_bytes: 1 << 20 };
+        assert_eq!(ls(small), "");
+        assert_eq!(ls(Place::Shared), "secret\n");
+    }
+
+    #[test]
+    fn the_ends_of_a_wire_reach_each_other() {
+        if !needs_root("the_ends_of_a_wire_reach_each_other") {
+            return;
+        }
+        let wire = Wire::lay();
+        let [near, far] = wire.ends();
+        // The kernel finds the other end by ARP, which needs no program on that side.
+        let routes = finish(near.command(Path::new("ip")).args(["route", "get", "10.77.0.2"])).ok().text();
+        assert!(routes.contains("dev wire0"), "{routes}");
+        let links = finish(far.command(Path::new("ip")).args(["-brief", "link", "show", "wire0"])).ok().text();
+        assert!(links.contains("UP"), "{links}");
+    }
+}
