@@ -73,7 +73,9 @@ fn a_wrong_key_makes_a_public_peer_and_no_member() {
 /// One string is all a new node needs.
 #[test]
 fn an_invite_makes_a_member() {
-    let mut cluster = Cluster::start(1, Isolation::None);
+    let mut cluster = Cluster::empty(Isolation::None);
+    // It makes its own key and keeps it.
+    cluster.grow(|options| options.key = Key::Unsaid);
     let data = cluster.data("a");
     let data = data.to_str().expect("test paths are text");
     let invite = command::run(process::program("artdag-node"), &["invite", "--data-dir", data]).ok().text();
