@@ -166,7 +166,7 @@ async fn what_is_got_is_whole_or_absent() {
             })
             .await;
         assert!(got.is_err(), "{case}");
-        assert_eq!(names(home.path()), [inner.clone()], "{case}");
+        assert_eq!(names(home.path()), std::slice::from_ref(&inner), "{case}");
         assert!(names(&inner).is_empty(), "{case} left {:?}", names(&inner));
     }
 }
