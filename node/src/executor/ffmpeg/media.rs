@@ -201,6 +201,11 @@ pub(super) fn parse(path: &Path, demuxer: &'static str, text: &[u8]) -> Result<M
     if video.is_none() && audio.is_none() {
         return Err(Failure::input("has neither pictures nor sound"));
     }
+    if let Some(Video { width, height, .. }) = &video
+        && (*width == 0 || *height == 0)
+    {
+        return Err(Failure::input("is damaged: its pictures have no size"));
+    }
     let seconds = said.format.and_then(|format| format.duration);
     let seconds = seconds.and_then(|text| text.parse::<f64>().ok());
     Ok(Media {

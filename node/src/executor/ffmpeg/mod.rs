@@ -43,18 +43,27 @@ const MAX_LOOK_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Ffmpeg {
     launcher: Launcher,
+    /// Directories to look in, as in `PATH`.
+    search: OsString,
     tools: OnceCell<Tools>,
 }
 
 impl Ffmpeg {
-    /// Looks for nothing yet.
+    /// Looks for nothing yet, and then on `PATH`.
     pub fn new(launcher: Launcher) -> Self {
-        let tools = OnceCell::new();
-        Self { launcher, tools }
+        Self::searching(launcher, std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    fn searching(launcher: Launcher, search: OsString) -> Self {
+        Self {
+            launcher,
+            search,
+            tools: OnceCell::new(),
+        }
     }
 
     async fn tools(&self) -> Result<&Tools, Unavailable> {
-        let find = || tools::find(&self.launcher);
+        let find = || tools::find(&self.launcher, &self.search);
         self.tools.get_or_try_init(find).await
     }
 }

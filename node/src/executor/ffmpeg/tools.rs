@@ -1,5 +1,6 @@
 //! Where ffmpeg and ffprobe are on this node, and which.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,9 +28,9 @@ pub(super) struct Tools {
 }
 
 /// Finds both and asks for the version.
-pub(super) async fn find(launcher: &Launcher) -> Result<Tools, Unavailable> {
-    let ffmpeg = on_path("ffmpeg").ok_or_else(|| missing("ffmpeg"))?;
-    let ffprobe = on_path("ffprobe").ok_or_else(|| missing("ffprobe"))?;
+pub(super) async fn find(launcher: &Launcher, search: &OsStr) -> Result<Tools, Unavailable> {
+    let ffmpeg = on_path(search, "ffmpeg").ok_or_else(|| missing("ffmpeg"))?;
+    let ffprobe = on_path(search, "ffprobe").ok_or_else(|| missing("ffprobe"))?;
     let text = ask_version(launcher, &ffmpeg).await?;
     let build = build(&text).ok_or_else(|| Unavailable(format!("{} does not say its version", ffmpeg.display())))?;
     Ok(Tools { version: version(&build), build, ffmpeg, ffprobe })
@@ -42,9 +43,8 @@ fn missing(tool: &str) -> Unavailable {
 }
 
 /// The real file behind the first executable of that name.
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
+fn on_path(search: &OsStr, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(search)
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
         .find(|candidate| is_executable(candidate))

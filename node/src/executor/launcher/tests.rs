@@ -70,13 +70,21 @@ impl Bench {
     }
 }
 
-fn alive(pid: &str) -> bool {
-    // A zombie that its new parent has not reaped yet runs nothing any more.
-    let status = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
-    status.is_ok_and(|text| {
-        let state = text.rsplit(')').next().unwrap_or_default().trim().chars().next();
-        !matches!(state, Some('Z' | 'X'))
-    })
+/// Waits for the end of a process that is not ours to wait for.
+fn ends_soon(pid: &str) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let number = pid.trim().parse().ok().and_then(Pid::from_raw);
+    let number = number.expect("a process number");
+    let Ok(watched) = pidfd_open(number, PidfdFlags::empty()) else {
+        return true;
+    };
+    let mut polled = [PollFd::new(&watched, PollFlags::IN)];
+    let soon = Timespec {
+        tv_sec: 5,
+        tv_nsec: 0,
+    };
+    poll(&mut polled, Some(&soon)).expect("it can be waited for") == 1
 }
 
 #[tokio::test]
@@ -206,7 +214,7 @@ async fn cancelling_ends_the_whole_group_and_keeps_the_log() {
     assert!(started.elapsed() < Duration::from_secs(10));
     let pids = pids.lock().expect("nobody panics with it").clone();
     for pid in String::from_utf8_lossy(&pids).lines() {
-        assert!(!alive(pid), "{pid} lives");
+        assert!(ends_soon(pid), "{pid} lives");
     }
 }
 
@@ -237,7 +245,7 @@ async fn dropping_the_future_ends_the_process() {
     };
     // The sender lives in the watching thread; the channel closes when that has ended.
     assert_eq!(told.recv().await, None);
-    assert!(!alive(&pid));
+    assert!(ends_soon(&pid));
 }
 
 #[tokio::test]
@@ -251,4 +259,39 @@ async fn a_flood_of_output_is_bounded() {
     assert_eq!(ended.ending, Ending::Code(0));
     assert_eq!(out.len(), 1000);
     assert!(ended.log.len() <= crate::executor::MAX_LOG_BYTES && ended.log.ends_with("end"));
+}
+
+/// Makes [`a_node_that_is_killed`] a node.
+const AS_NODE: &str = "ARTDAG_TEST_NODE";
+
+/// Not a test of its own: a node that runs one tool for ever, and says the tool's number.
+#[tokio::test]
+async fn a_node_that_is_killed() {
+    if std::env::var_os(AS_NODE).is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let say = |piece: &[u8]| eprint!("{}", String::from_utf8_lossy(piece));
+    let mut command = bench.command("echo tool $$; while :; do sleep 1; done");
+    command.timeout = Duration::from_secs(60);
+    let _ended = launcher().run(command, say, &CancellationToken::new()).await;
+}
+
+#[test]
+fn a_killed_node_leaves_no_tool_behind() {
+    use std::io::BufRead as _;
+    let mut node = std::process::Command::new("/proc/self/exe")
+        .args(["executor::launcher::tests::a_node_that_is_killed", "--exact", "--nocapture"])
+        .env(AS_NODE, "1")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the test binary starts");
+    let said = std::io::BufReader::new(node.stderr.take().expect("piped"));
+    let mut lines = said.lines().map_while(Result::ok);
+    let tool = lines.find_map(|line| line.strip_prefix("tool ").map(str::to_owned));
+    let tool = tool.expect("the node says its tool's number");
+    node.kill().expect("it lives");
+    node.wait().expect("it was ours");
+    assert!(ends_soon(&tool), "the tool outlived its node");
 }
