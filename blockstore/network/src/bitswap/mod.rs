@@ -16,3 +16,6 @@ mod wire;
 
 /// Names one waiter.
 pub type WantId = u64;
+
+#[cfg(test)]
+mod tests;
