@@ -318,3 +318,120 @@ pub(crate) fn map<const N: usize>(entries: [(&str, Ipld); N]) -> Ipld {
 pub(crate) fn encode(value: &Ipld) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("finite floats and 64-bit integers have a dag-cbor form")
 }
+
+#[cfg(test)]
+mod tests {
+    //! The expected bytes were made by another implementation: Python's hashlib and a dag-cbor
+    //! encoder written from the specification, not by this code.
+
+    use multihash_codetable::{Code, MultihashDigest};
+
+    use super::*;
+
+    const NAMESPACE: Namespace = Namespace([7; 32]);
+
+    fn content(text: &str) -> Cid {
+        Cid::new_v1(0x55, Code::Sha2_256.digest(text.as_bytes()))
+    }
+
+    fn segment() -> Action {
+        Action {
+            kind: "SEGMENT".parse().expect("a type"),
+            executor: "SEGMENT/1+t2+ffmpeg-5.1".to_owned(),
+            config: map([("offset", Ipld::Float(0.0)), ("duration", Ipld::Float(2.5)), ("precise", Ipld::Bool(true))]),
+            inputs: vec![content("clip")],
+        }
+    }
+
+    #[test]
+    fn parts_are_length_prefixed() {
+        let golden = "d7555fd871a8fd2d0d8c82bf96f2d4641ee4f8bcd3a08284907c25a967832ba1";
+        assert_eq!(hex::encode(tagged("a", &[b"", b"bc"])), golden);
+        assert_ne!(tagged("a", &[b"", b"bc"]), tagged("a", &[b"b", b"c"]));
+        assert_ne!(tagged("a", &[b""]), tagged("a", &[]));
+        assert_ne!(tagged("ab", &[b"c"]), tagged("a", &[b"bc"]));
+    }
+
+    #[test]
+    fn an_action_has_these_bytes_and_this_id() {
+        let bytes = concat!(
+            "a46474797065675345474d454e5466636f6e666967a3666f6666736574fb0000000000000000",
+            "6770726563697365f5686475726174696f6efb400400000000000066696e7075747381d82a58",
+            "25000155122067905ad3cc2dd52b1f5f6a6d2814de0396618b29b4238b9af5207aeb69936e6d",
+            "686578656375746f72775345474d454e542f312b74322b66666d7065672d352e31",
+        );
+        assert_eq!(hex::encode(segment().encode()), bytes);
+        let id = "06cad1244cc41c8a6358b52d25147aa3bf18197bea776fdae488569181a3c489";
+        assert_eq!(action_id(&NAMESPACE, &segment()).to_string(), id);
+    }
+
+    #[test]
+    fn steps_have_these_ids() {
+        let Action { executor, config, .. } = segment();
+        let source = [InputKey::Source(content("clip"))];
+        let first = cache_id(&NAMESPACE, "SEGMENT", &executor, &config, &source);
+        let golden = "23950fb773c75db9c525c614f555783aa87cfce737acc111d8a8dcf80e26594e";
+        assert_eq!(first.to_string(), golden);
+        let config = map([
+            ("width", Ipld::Integer(64)),
+            ("height", Ipld::Integer(32)),
+            ("mode", Ipld::String("fit".to_owned())),
+            ("background", Ipld::String("#000000".to_owned())),
+        ]);
+        let executor = "RESIZE/1+t2+ffmpeg-5.1";
+        let second = cache_id(&NAMESPACE, "RESIZE", executor, &config, &[InputKey::Step(first)]);
+        let golden = "3248bf006e7c2f46cbe42721a7c0df0181101d1d8ff2f0045cb6fe9872617212";
+        assert_eq!(second.to_string(), golden);
+    }
+
+    #[test]
+    fn plans_and_runs_have_these_ids() {
+        let recipe = content("recipe");
+        let inputs = [("clip".to_owned(), content("clip"))].into();
+        let parameters = [("warmth".to_owned(), Ipld::Float(1.25)), ("n".to_owned(), Ipld::Integer(3))].into();
+        let plan = plan_id(&PlanBasis {
+            recipe: &recipe,
+            inputs: &inputs,
+            parameters: &parameters,
+            analysis: &[[9; 32]],
+            seed: u64::MAX,
+            toolset: "ffmpeg-5.1",
+            threads: 2,
+            planner: 1,
+        });
+        let golden = "94275240793378a32ff4ce0f02417d442f5ae7a9d1eaeb6cfb0e421fc0b7e65f";
+        assert_eq!(plan.to_string(), golden);
+        let run = run_id(&NAMESPACE, &recipe, &inputs, &parameters, u64::MAX);
+        let golden = "e5619776f9d5bdd6da5971b5a4dd66ee20cc6594907f583795c4c460bf54cd39";
+        assert_eq!(run.to_string(), golden);
+    }
+
+    /// The key is the one of the libp2p peer-id specification's test vectors.
+    #[test]
+    fn an_origin_is_a_peer_id() {
+        let key = bytes_of_hex("1ed1e8fae2c4a144b8be8fd4b47bf3d3b34b871c3cacf6010f0e42d474fce27e", "a key");
+        let origin = Origin(key.expect("hex"));
+        let text = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
+        assert_eq!(origin.to_string(), text);
+        assert_eq!(text.parse(), Ok(origin));
+        let bytes = origin.to_peer_id_bytes();
+        assert_eq!(Origin::from_peer_id_bytes(&bytes), Some(origin));
+        for length in 0..bytes.len() {
+            assert_eq!(Origin::from_peer_id_bytes(&bytes[..length]), None);
+        }
+        assert!("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<Origin>().is_err());
+        assert!("1".repeat(100_000).parse::<Origin>().is_err());
+    }
+
+    #[test]
+    fn ids_survive_text_and_bytes() {
+        let id = CacheId([0xab; 32]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let bytes = serde_ipld_dagcbor::to_vec(&id).expect("encodes");
+        assert_eq!((bytes[0], bytes.len()), (0x58, 34));
+        assert_eq!(serde_ipld_dagcbor::from_slice::<CacheId>(&bytes).expect("decodes"), id);
+        assert!("ab".parse::<CacheId>().is_err());
+        assert!(RunId::try_from([0; 31].as_slice()).is_err());
+        assert_eq!(format!("{NAMESPACE:?}"), "Namespace(..)");
+    }
+}

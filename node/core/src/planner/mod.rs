@@ -8,6 +8,8 @@
 //! (the lease of their common action does).
 
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

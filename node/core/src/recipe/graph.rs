@@ -57,7 +57,7 @@ fn wrong_count(node: &Node) -> Option<RecipeError> {
 
 fn undeclared_input(node: &Node, outline: &Outline) -> Option<RecipeError> {
     let declared = &outline.recipe.inputs;
-    let name = node.source_input()?;
+    let (name, place) = node.source_value()?;
     if node.kind != NodeType::Source || declared.contains_key(name) {
         return None;
     }
@@ -67,7 +67,7 @@ fn undeclared_input(node: &Node, outline: &Outline) -> Option<RecipeError> {
     } else {
         format!("{}, or declare it under inputs", one_of(name, declared.keys().map(String::as_str)))
     };
-    Some(RecipeError::new(node.config.place, message, instead))
+    Some(RecipeError::new(place, message, instead))
 }
 
 fn cycle_error(nodes: &[Node], cycle: &[usize]) -> RecipeError {

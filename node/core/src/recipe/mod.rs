@@ -26,6 +26,8 @@ mod normalise;
 mod outline;
 mod parameters;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;
@@ -98,11 +100,16 @@ pub struct Node {
 impl Node {
     /// For a SOURCE, the name of the input it stands for.
     pub fn source_input(&self) -> Option<&str> {
+        self.source_value().map(|(name, _)| name)
+    }
+
+    fn source_value(&self) -> Option<(&str, Place)> {
         let (NodeType::Source, Data::Map(entries)) = (self.kind, &self.config.data) else {
             return None;
         };
-        match &entries.iter().find(|entry| entry.key == "input")?.value.data {
-            Data::Text(name) => Some(name),
+        let value = &entries.iter().find(|entry| entry.key == "input")?.value;
+        match &value.data {
+            Data::Text(name) => Some((name, value.place)),
             _ => None,
         }
     }

@@ -36,8 +36,8 @@ impl Scheduler {
             StepEvent::Fetching => self.set_state(step, StepState::Fetching),
             StepEvent::Running { progress, message } => {
                 let inputs = current.inputs.clone();
-                // f64::max passes over a NaN.
-                run.status.progress = progress.max(0.0).min(1.0);
+                let known = if progress.is_nan() { 0.0 } else { progress };
+                run.status.progress = known.clamp(0.0, 1.0);
                 run.say(&message);
                 for cid in inputs {
                     self.cluster.locations.add(cid, None, [node]);

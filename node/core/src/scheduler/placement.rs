@@ -224,7 +224,7 @@ impl Cluster {
     }
 }
 
-fn preferred<'n>(nodes: Vec<&'n Node>, better: impl Fn(&&Node) -> bool) -> Vec<&'n Node> {
+fn preferred(nodes: Vec<&Node>, better: impl Fn(&&Node) -> bool) -> Vec<&Node> {
     let chosen: Vec<&Node> = nodes.iter().copied().filter(|node| better(node)).collect();
     if chosen.is_empty() { nodes } else { chosen }
 }
