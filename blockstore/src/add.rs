@@ -108,7 +108,7 @@ impl Store {
             return Err(AddError::Input(what));
         }
         if ingest == Ingest::Move && self.may_rename(&metadata)? {
-            return self.move_file(path, &metadata);
+            return self.move_file(path);
         }
         self.check_room(metadata.len())?;
         let added = self.copy_file(path)?;
@@ -221,11 +221,12 @@ impl Store {
         Ok(large && seen.links() == 1 && seen.device() == ours.dev())
     }
 
-    fn move_file(&self, path: &Path, metadata: &std::fs::Metadata) -> Result<Added, AddError> {
+    fn move_file(&self, path: &Path) -> Result<Added, AddError> {
         self.check_room(0)?;
         let fault = |error| AddError::io("add", path, error);
         let mut import = Import::start(&self.inner.places).map_err(fault)?;
         let mut source = File::open(path).map_err(fault)?;
+        let seen = Seen::of(&source.metadata().map_err(fault)?);
         loop {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
             let limit = CHUNK_BYTES as u64;
@@ -236,7 +237,7 @@ impl Store {
             import.chunk(&Arc::new(chunk)).map_err(fault)?;
         }
         let imported = import.finish().map_err(fault)?;
-        let bytes = Bytes::Users { path: path.to_owned(), seen: Seen::of(metadata) };
+        let bytes = Bytes::Users { path: path.to_owned(), seen };
         self.adopt(imported, bytes)
     }
 }

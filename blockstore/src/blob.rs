@@ -98,10 +98,17 @@ impl Import {
 }
 
 impl Imported {
-    /// What the journal would say of it; the temporary `.dag` is dropped.
-    pub fn into_entry(self) -> (JournalEntry, FileNote) {
-        let entry = JournalEntry::BlobAdded { blake3: self.note.blake3, root: self.root, size: self.note.size };
-        (entry, self.note)
+    pub fn blake3(&self) -> &[u8; 32] {
+        &self.note.blake3
+    }
+
+    /// Puts the `.dag` beside a blob that is in its place already; gives what the journal should say of it.
+    pub fn restore_reference(self, places: &Places) -> io::Result<(JournalEntry, FileNote)> {
+        let blake3 = self.note.blake3;
+        name_dag(self.dag_file, &places.dag(&blake3, &self.root))?;
+        disk::sync_directory(&places.blob_dir(&blake3))?;
+        let entry = JournalEntry::BlobAdded { blake3, root: self.root, size: self.note.size };
+        Ok((entry, self.note))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cid::Cid;
 use multihash_codetable::{Code, MultihashDigest};
 
-use crate::cid::{IDENTITY, raw_cid};
+use crate::cid::{DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, RAW, raw_cid};
 
 /// The largest block bitswap peers must support (specs, bitswap 1.2.0 "block sizes").
 pub const MAX_BLOCK_BYTES: usize = 2 << 20;
@@ -24,6 +24,17 @@ pub enum BlockError {
     WrongHash { cid: Cid },
     #[error("cannot verify {cid}: hash function {code:#x} is not one we accept")]
     UnsupportedHash { cid: Cid, code: u64 },
+}
+
+/// Why a block could not be made under a name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NameError {
+    #[error("unknown codec {0:?}: write raw, dag-pb, dag-cbor or dag-json")]
+    Codec(String),
+    #[error("unknown hash function {0:?}: write sha2-256, sha2-512, sha3-256 or blake3")]
+    Hash(String),
+    #[error(transparent)]
+    Block(#[from] BlockError),
 }
 
 /// Bytes with the CID they hash to. Cloning shares the bytes.
@@ -49,6 +60,15 @@ impl Block {
         Ok(Block::trusted(cid, bytes))
     }
 
+    /// A block of these bytes under a codec and a hash function, named as in the multicodec table. Empty names
+    /// stand for `raw` and `sha2-256`.
+    pub fn named(codec: &str, multihash: &str, bytes: impl Into<Vec<u8>>) -> Result<Block, NameError> {
+        let bytes = bytes.into();
+        let cid = Cid::new_v1(codec_of(codec)?, hash_of(multihash)?.digest(&bytes));
+        check_size(&cid, bytes.len())?;
+        Ok(Block::trusted(cid, bytes))
+    }
+
     /// For bytes this crate hashed itself, or reads back from a container that cannot change.
     pub(crate) fn trusted(cid: Cid, bytes: Vec<u8>) -> Block {
         Block { cid, bytes: Arc::new(bytes) }
@@ -65,6 +85,26 @@ impl Block {
     /// The bytes, shared.
     pub fn shared(&self) -> Arc<Vec<u8>> {
         Arc::clone(&self.bytes)
+    }
+}
+
+fn codec_of(name: &str) -> Result<u64, NameError> {
+    match name {
+        "" | "raw" => Ok(RAW),
+        "dag-pb" => Ok(DAG_PB),
+        "dag-cbor" => Ok(DAG_CBOR),
+        "dag-json" => Ok(DAG_JSON),
+        other => Err(NameError::Codec(other.to_owned())),
+    }
+}
+
+fn hash_of(name: &str) -> Result<Code, NameError> {
+    match name {
+        "" | "sha2-256" => Ok(Code::Sha2_256),
+        "sha2-512" => Ok(Code::Sha2_512),
+        "sha3-256" => Ok(Code::Sha3_256),
+        "blake3" => Ok(Code::Blake3_256),
+        other => Err(NameError::Hash(other.to_owned())),
     }
 }
 

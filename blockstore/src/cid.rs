@@ -11,6 +11,8 @@ pub const RAW: u64 = 0x55;
 pub const DAG_PB: u64 = 0x70;
 /// Multicodec of dag-cbor.
 pub const DAG_CBOR: u64 = 0x71;
+/// Multicodec of dag-json.
+pub(crate) const DAG_JSON: u64 = 0x0129;
 /// Multihash code of bytes that are carried in the CID itself.
 pub(crate) const IDENTITY: u64 = 0x00;
 /// The hash of everything we make (multihash code of sha2-256).

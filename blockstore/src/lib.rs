@@ -41,7 +41,7 @@ mod unixfs;
 pub use ::cid::Cid;
 
 pub use add::{Added, FileWriter, Ingest};
-pub use block::{Block, BlockError, MAX_BLOCK_BYTES};
+pub use block::{Block, BlockError, MAX_BLOCK_BYTES, NameError};
 pub use cid::{DAG_CBOR, DAG_PB, RAW, dag_cbor_cid, dag_pb_cid, raw_cid};
 pub use dag::{LinksError, links};
 pub use error::{AddError, OpenError, ReadError};
@@ -49,6 +49,6 @@ pub use pins::{Pin, PinKind};
 pub use public::{PublicRoot, Visibility};
 pub use read::{FileReader, ListEntry, Stat};
 pub use recover::{Progress, RepairReport};
-pub use state::{Change, State, StateError, Table};
+pub use state::{Change, Row, State, StateError, Table};
 pub use store::{Audience, Options, Store, Usage};
 pub use unixfs::{CHUNK_BYTES, DirectoryEntry, EntryKind};

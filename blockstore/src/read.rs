@@ -13,7 +13,7 @@ use cid::Cid;
 
 use crate::block::Block;
 use crate::cid::{DAG_PB, RAW, key};
-use crate::dag::links;
+use crate::dag::{LinksError, links};
 use crate::error::ReadError;
 use crate::journal::{FileNote, Home};
 use crate::location::Container;
@@ -26,7 +26,7 @@ use crate::unixfs::{EntryKind, FileNode, UnixFs, hamt};
 const MAX_FILE_DEPTH: usize = 32;
 /// The hash of a HAMT has 64 bits and each level takes at least three.
 const MAX_HAMT_DEPTH: u32 = 22;
-/// Entries in one listing: bounds what a hostile directory makes us hold.
+/// Entries and shards in one listing: bounds what a hostile directory makes us hold or visit.
 const MAX_LIST_ENTRIES: usize = 1 << 20;
 /// Blocks in one walk: about 16 TiB of 1 MiB leaves.
 const MAX_WALK_BLOCKS: usize = 16 << 20;
@@ -34,6 +34,11 @@ const MAX_WALK_BLOCKS: usize = 16 << 20;
 const CACHED_NODES: usize = 6;
 /// Names in a path.
 const MAX_PATH_NAMES: usize = 1024;
+
+/// Hears of each block in a walk: its CID, and its length if it is here.
+type Visit<'a> = dyn FnMut(&Cid, Option<u32>) -> Result<(), ReadError> + 'a;
+/// What a reader has parsed lately.
+type NodeCache = Mutex<Vec<(Cid, Arc<FileNode>)>>;
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +92,10 @@ impl Store {
             Some(UnixFs::Directory(links)) => {
                 found.extend(links.into_iter().map(|l| (l.name, l.cid, l.tsize)));
             }
-            Some(UnixFs::Hamt { .. }) => self.list_hamt(cid, 0, &mut found)?,
+            Some(UnixFs::Hamt { .. }) => {
+                let mut budget = MAX_LIST_ENTRIES;
+                self.list_hamt(cid, 0, &mut budget, &mut found)?;
+            }
             _ => return Err(ReadError::NotThere(format!("{cid} is not a directory"))),
         }
         found.sort();
@@ -109,6 +117,20 @@ impl Store {
             cid = self.child(&cid, name)?;
         }
         Ok(cid)
+    }
+
+    /// What a CID is, and the bytes of a file. Reads one block, where [`Store::stat`] walks them all.
+    pub fn kind(&self, cid: &Cid) -> Result<(EntryKind, u64), ReadError> {
+        kind_and_size(&self.require(cid)?)
+    }
+
+    /// Where a symlink points.
+    pub fn symlink_target(&self, cid: &Cid) -> Result<String, ReadError> {
+        match self.unixfs(cid)? {
+            Some(UnixFs::Symlink(target)) => String::from_utf8(target)
+                .map_err(|_| ReadError::NotThere(format!("the target of the symlink {cid} is no text"))),
+            _ => Err(ReadError::NotThere(format!("{cid} is not a symlink"))),
+        }
     }
 
     /// Kind, sizes and completeness. Only the root's own block must be here.
@@ -150,11 +172,7 @@ impl Store {
     }
 
     /// Visits every distinct block reachable from `root` once, with its length if it is here.
-    pub(crate) fn walk(
-        &self,
-        root: &Cid,
-        visit: &mut dyn FnMut(&Cid, Option<u32>) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    pub(crate) fn walk(&self, root: &Cid, visit: &mut Visit<'_>) -> Result<(), ReadError> {
         let mut seen = HashSet::from([key(root)]);
         let mut stack = vec![*root];
         while let Some(cid) = stack.pop() {
@@ -167,7 +185,12 @@ impl Store {
                 continue;
             };
             visit(&cid, Some(block.bytes().len() as u32))?;
-            let children = links(&block).map_err(|error| ReadError::damaged(&cid, error.to_string()))?;
+            let children = match links(&block) {
+                Ok(children) => children,
+                // Links we cannot read are links we do not follow; the block itself is sound.
+                Err(LinksError::UnknownCodec { .. }) => Vec::new(),
+                Err(error) => return Err(ReadError::damaged(&cid, error.to_string())),
+            };
             for child in children.into_iter().rev() {
                 if seen.insert(key(&child)) {
                     stack.push(child);
@@ -187,9 +210,12 @@ impl Store {
     }
 
     fn list_entry(&self, name: String, cid: Cid, tsize: u64) -> Result<ListEntry, ReadError> {
+        if cid.codec() == RAW {
+            let size = self.block_size(&cid, Audience::Local)?.map_or(tsize, u64::from);
+            return Ok(ListEntry { name, cid, kind: EntryKind::File, size });
+        }
         let (kind, size) = match self.read(&cid, Audience::Local)? {
             Some(block) => kind_and_size(&block)?,
-            None if cid.codec() == RAW => (EntryKind::File, tsize),
             None => (EntryKind::Unfetched, tsize),
         };
         let size = match kind {
@@ -199,7 +225,13 @@ impl Store {
         Ok(ListEntry { name, cid, kind, size })
     }
 
-    fn list_hamt(&self, cid: &Cid, depth: u32, found: &mut Vec<(String, Cid, u64)>) -> Result<(), ReadError> {
+    fn list_hamt(
+        &self,
+        cid: &Cid,
+        depth: u32,
+        budget: &mut usize,
+        found: &mut Vec<(String, Cid, u64)>,
+    ) -> Result<(), ReadError> {
         let Some(UnixFs::Hamt { fanout, links }) = self.unixfs(cid)? else {
             return Err(ReadError::damaged(cid, "a HAMT shard was expected here"));
         };
@@ -212,12 +244,12 @@ impl Store {
                 return Err(ReadError::damaged(cid, "a HAMT link without its slot"));
             };
             match name {
-                "" => self.list_hamt(&link.cid, depth + 1, found)?,
+                "" => self.list_hamt(&link.cid, depth + 1, budget, found)?,
                 name => found.push((name.to_owned(), link.cid, link.tsize)),
             }
-            if found.len() > MAX_LIST_ENTRIES {
-                return Err(ReadError::damaged(cid, "the directory is too large to list"));
-            }
+            // Shards count too: a tree of equal shards that hold nothing has 256^n paths and yields no name.
+            *budget =
+                budget.checked_sub(1).ok_or_else(|| ReadError::damaged(cid, "the directory is too large to list"))?;
         }
         Ok(())
     }
@@ -292,7 +324,7 @@ enum Source {
     /// The whole file lies in one piece.
     Blob(Arc<File>),
     /// It is put together from blocks.
-    Dag { store: Store, nodes: Mutex<Vec<(Cid, Arc<FileNode>)>> },
+    Dag { store: Store, nodes: NodeCache },
 }
 
 impl FileReader {
@@ -321,13 +353,7 @@ impl FileReader {
         }
     }
 
-    fn read_dag(
-        &self,
-        store: &Store,
-        nodes: &Mutex<Vec<(Cid, Arc<FileNode>)>>,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<usize, ReadError> {
+    fn read_dag(&self, store: &Store, nodes: &NodeCache, offset: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let mut done = 0;
         while done < buffer.len() {
             match self.read_piece(store, nodes, offset + done as u64, &mut buffer[done..]) {
@@ -340,13 +366,7 @@ impl FileReader {
     }
 
     /// Reads from the one leaf that holds `offset`.
-    fn read_piece(
-        &self,
-        store: &Store,
-        nodes: &Mutex<Vec<(Cid, Arc<FileNode>)>>,
-        offset: u64,
-        buffer: &mut [u8],
-    ) -> Result<usize, ReadError> {
+    fn read_piece(&self, store: &Store, nodes: &NodeCache, offset: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let (mut cid, mut at, mut expected) = (self.cid, offset, self.length);
         for _ in 0..MAX_FILE_DEPTH {
             let node = cached_node(store, nodes, &cid)?;
@@ -374,7 +394,7 @@ impl FileReader {
     }
 }
 
-fn cached_node(store: &Store, nodes: &Mutex<Vec<(Cid, Arc<FileNode>)>>, cid: &Cid) -> Result<Arc<FileNode>, ReadError> {
+fn cached_node(store: &Store, nodes: &NodeCache, cid: &Cid) -> Result<Arc<FileNode>, ReadError> {
     {
         let mut cache = nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = cache.iter().position(|(held, _)| held == cid) {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use cid::Cid;
 
-use crate::blob::{Import, Locations, ReferenceFault, index_reference};
+use crate::blob::{Import, Imported, Locations, ReferenceFault, index_reference};
 use crate::disk;
 use crate::error::OpenError;
 use crate::files::Places;
 use crate::index::{Broken, Filler, Index};
-use crate::journal::JournalEntry;
+use crate::journal::{Home, JournalEntry};
 use crate::location::Location;
 use crate::pack::{self, Check, FIRST_SECTION, ScanError};
 use crate::state::{Slot, State, StateError, Write, journal_number};
@@ -83,8 +83,7 @@ pub(crate) fn close_gap(inner: &Inner, usable: bool) -> Result<(), OpenError> {
 /// Builds the index anew from the journal and the packs.
 pub(crate) fn rebuild(inner: &Inner) -> Result<(), RecoverError> {
     tracing::info!("building the block index");
-    let filled = inner.index.rebuild(|filler| apply(inner, &mut Fresh(filler)))?;
-    filled
+    inner.index.rebuild(|filler| apply(inner, &mut Fresh(filler)))?
 }
 
 /// What `apply` writes to: the index in use, or one that nobody can see yet.
@@ -264,16 +263,13 @@ fn repair_blobs(
     progress: &mut dyn FnMut(Progress),
     report: &mut RepairReport,
 ) -> Result<(), OpenError> {
-    for path in blob_references(places)? {
-        progress(Progress::Blob { path: path.clone() });
-        let Some((blake3, root)) = parse_reference_name(&path) else {
-            report.damaged.push(format!("{} is not named like a .dag file", path.display()));
-            continue;
-        };
-        let blob = places.blob(&blake3);
+    for blob in blobs_on_disk(places)? {
+        progress(Progress::Blob { path: blob.clone() });
         match rehash(places, &blob) {
-            Ok((entry, note)) if entry_is(&entry, &blake3, &root) => {
+            Ok(imported) if places.blob(imported.blake3()) == blob => {
                 report.blobs += 1;
+                let (entry, note) =
+                    imported.restore_reference(places).map_err(|error| OpenError::io("repair", &blob, error))?;
                 let numbers = state.write(vec![Write::Blob(entry, note)])?;
                 report.adopted += numbers.len() as u64;
             }
@@ -283,45 +279,61 @@ fn repair_blobs(
                     Err(error) => error.to_string(),
                 };
                 report.damaged.push(format!("{}: {reason}", blob.display()));
-                move_aside(places, &[&blob, &path])?;
-                state.write(vec![Write::Delete(Slot::Files, root.to_bytes())])?;
+                move_aside(places, &blob)?;
             }
         }
     }
-    Ok(())
+    forget_lost_blobs(places, state, report)
 }
 
-fn entry_is(entry: &JournalEntry, name: &[u8; 32], named_root: &Cid) -> bool {
-    matches!(entry, JournalEntry::BlobAdded { blake3, root, .. } if blake3 == name && root == named_root)
+/// Files whose blob is gone are no longer known, so that adding them again stores them again.
+fn forget_lost_blobs(places: &Places, state: &State, report: &mut RepairReport) -> Result<(), OpenError> {
+    let mut from = Vec::new();
+    loop {
+        let page = state.scan_slot(Slot::Files, &from, JOURNAL_PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, value) in page {
+            let Ok(note) = stored::decode_note(&value) else {
+                state.write(vec![Write::Delete(Slot::Files, key)])?;
+                continue;
+            };
+            let blob = places.blob(&note.blake3);
+            if note.home == Home::Blob && !blob.exists() {
+                report.damaged.push(format!("{} is gone", blob.display()));
+                state.write(vec![Write::Delete(Slot::Files, key)])?;
+            }
+        }
+    }
 }
 
 /// Hashes a blob again, as an add would.
-fn rehash(places: &Places, blob: &Path) -> std::io::Result<(JournalEntry, crate::journal::FileNote)> {
+fn rehash(places: &Places, blob: &Path) -> std::io::Result<Imported> {
     let mut file = File::open(blob)?;
+    if file.metadata()?.len() == 0 {
+        return Err(std::io::Error::other("it is empty"));
+    }
     let mut import = Import::start(places)?;
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let count = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
         if count == 0 {
-            break;
+            return import.finish();
         }
         import.chunk(&Arc::new(chunk))?;
     }
-    if file.metadata()?.len() == 0 {
-        return Err(std::io::Error::other("it is empty"));
-    }
-    Ok(import.finish()?.into_entry())
 }
 
-fn blob_references(places: &Places) -> Result<Vec<PathBuf>, OpenError> {
+fn blobs_on_disk(places: &Places) -> Result<Vec<PathBuf>, OpenError> {
     let mut found = Vec::new();
-    let blobs = places.blobs();
-    for dir in list(&blobs)? {
+    for dir in list(&places.blobs())? {
         if dir.is_dir() {
             found.extend(list(&dir)?);
         }
     }
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "dag"));
+    found.retain(|path| path.extension().is_none());
     found.sort();
     Ok(found)
 }
@@ -331,24 +343,9 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     std::fs::read_dir(dir).map_err(fault)?.map(|entry| Ok(entry.map_err(fault)?.path())).collect()
 }
 
-fn parse_reference_name(path: &Path) -> Option<([u8; 32], Cid)> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".dag")?;
-    let (blake3, root) = name.split_once('.')?;
-    let blake3 = hex::decode(blake3).ok()?.try_into().ok()?;
-    Some((blake3, Cid::try_from(root).ok()?))
-}
-
-fn move_aside(places: &Places, paths: &[&Path]) -> Result<(), OpenError> {
+fn move_aside(places: &Places, path: &Path) -> Result<(), OpenError> {
     let damaged = places.damaged();
     disk::create_directory(&damaged).map_err(|e| OpenError::io("create", &damaged, e))?;
-    for path in paths {
-        let name = path.file_name().expect("blobs and .dag files have names");
-        match std::fs::rename(path, damaged.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(OpenError::io("move aside", path, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let name = path.file_name().expect("a listed file has a name");
+    std::fs::rename(path, damaged.join(name)).map_err(|e| OpenError::io("move aside", path, e))
 }

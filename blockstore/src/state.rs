@@ -32,6 +32,8 @@ const MAX_VALUE_BYTES: usize = 16 << 20;
 const MAX_KEY_BYTES: usize = 4096;
 
 type Bytes = &'static [u8];
+/// A key and its value.
+pub type Row = (Vec<u8>, Vec<u8>);
 
 /// The tables a node may use. Pins, the public set and the journal belong to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +188,7 @@ impl State {
     }
 
     /// Up to `limit` pairs with keys from `from` on, in key order.
-    pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         self.scan_slot(Slot::Node(table), from, limit)
     }
 
@@ -194,12 +196,7 @@ impl State {
         self.shared.get(slot, key)
     }
 
-    pub(crate) fn scan_slot(
-        &self,
-        slot: Slot,
-        from: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+    pub(crate) fn scan_slot(&self, slot: Slot, from: &[u8], limit: usize) -> Result<Vec<Row>, StateError> {
         self.shared.read(|database| {
             let table = database.begin_read()?.open_table(slot.definition())?;
             let mut found = Vec::new();

@@ -33,7 +33,7 @@ pub(crate) struct Root {
     pub cumulative_bytes: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layout {
     levels: Vec<Vec<Child>>,
 }

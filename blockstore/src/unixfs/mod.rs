@@ -7,6 +7,8 @@ pub(crate) mod directory;
 pub(crate) mod hamt;
 pub(crate) mod layout;
 pub(crate) mod node;
+#[cfg(test)]
+mod vectors;
 
 use cid::Cid;
 
