@@ -264,6 +264,12 @@ impl Records {
         Ok(sealed)
     }
 
+    /// Goes on in a new log of our own, after [`AppendError::NewIncarnation`] or a doubtful
+    /// restore. The caller makes the number durable first; it is one that was never used.
+    pub fn start_incarnation(&mut self, incarnation: u64) {
+        self.own.incarnation = incarnation;
+    }
+
     /// Takes bytes that came by gossip or reconcile: a batch, or evidence.
     ///
     /// # Errors
