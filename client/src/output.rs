@@ -15,7 +15,7 @@
 //! | `cat`, `block get` | the bytes themselves; with `block get -o`: `{cid, size}` |
 //! | `ls` | `{name, cid, kind: file\|directory\|symlink, size}` |
 //! | `stat` | `{cid, kind, size, cumulative_size, blocks, local, content_hash}` |
-//! | `pin add`, `pin ls` | `{cid, kind: recursive\|direct, name, created_unix_ms}` |
+//! | `pin add`, `pin ls` | `{cid, kind: recursive\|direct, name}` |
 //! | `pin rm` | `{cid}` |
 //! | `block put`, `block stat` | `{cid, size}` |
 //! | `public add`, `public rm` | `{cid, blocks}` |

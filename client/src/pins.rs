@@ -24,7 +24,6 @@ pub struct Pin {
     pub cid: Cid,
     pub kind: PinKind,
     pub name: String,
-    pub created_unix_ms: i64,
 }
 
 impl Client {
@@ -59,5 +58,5 @@ fn parse(pin: v1::Pin) -> Result<Pin, Error> {
         v1::PinKind::Direct => PinKind::Direct,
         v1::PinKind::Unspecified => return Err(Error::Answer("a pin of no kind".to_owned())),
     };
-    Ok(Pin { cid: answered_cid(&pin.cid)?, kind, name: pin.name, created_unix_ms: pin.created_unix_ms })
+    Ok(Pin { cid: answered_cid(&pin.cid)?, kind, name: pin.name })
 }

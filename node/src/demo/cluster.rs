@@ -216,7 +216,9 @@ impl Cluster {
         for node in &self.nodes {
             loop {
                 let known = node.client.nodes().await?;
-                let members = known.iter().filter(|known| known.member || known.is_self).count();
+                // A member whose tools are not known yet would be given no step.
+                let offers = |known: &&artdag_client::Node| known.is_self || known.member && !known.toolsets.is_empty();
+                let members = known.iter().filter(offers).count();
                 if members >= NAMES.len() {
                     break;
                 }

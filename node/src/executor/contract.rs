@@ -33,18 +33,8 @@ pub(super) struct Case {
 }
 
 impl Case {
-    pub(super) fn new(
-        name: &'static str,
-        kind: NodeType,
-        config: serde_json::Value,
-        inputs: &[&PathBuf],
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            config,
-            inputs: inputs.iter().map(|input| (*input).clone()).collect(),
-        }
+    pub(super) fn new(name: &'static str, kind: NodeType, config: serde_json::Value, inputs: &[&PathBuf]) -> Self {
+        Self { name, kind, config, inputs: inputs.iter().map(|input| (*input).clone()).collect() }
     }
 }
 
@@ -118,9 +108,7 @@ pub(super) async fn does_every_type_it_claims(bench: Bench) {
     for case in &bench.cases {
         let config = ipld(&case.config);
         let inputs = case.inputs.len();
-        let normal = case
-            .kind
-            .check_normalised(&config, inputs, bench.executor.name());
+        let normal = case.kind.check_normalised(&config, inputs, bench.executor.name());
         normal.unwrap_or_else(|message| panic!("{}: {message}", case.name));
     }
 }

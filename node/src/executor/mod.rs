@@ -12,6 +12,8 @@ mod builtin;
 #[cfg(test)]
 mod contract;
 mod ffmpeg;
+#[cfg(test)]
+mod films;
 pub mod launcher;
 mod output;
 mod progress;

@@ -53,9 +53,7 @@ pub(super) fn common_format(work: &Work) -> Result<Format, Failure> {
     let (first, _) = open(work, 0)?;
     for index in 1..work.job.inputs.len() {
         if open(work, index)?.0 != first {
-            return Err(Failure::input(format!(
-                "input {index} and input 0 are not both pictures or both sound"
-            )));
+            return Err(Failure::input(format!("input {index} and input 0 are not both pictures or both sound")));
         }
     }
     Ok(first)
@@ -74,11 +72,7 @@ impl Sink {
         let path = work.job.workspace.join(format.output_name());
         let file = File::create_new(path);
         let file = file.map_err(|error| Failure::io("making the step's output", &error))?;
-        Ok(Self {
-            file: BufWriter::new(file),
-            position: 0,
-            disk_bytes: work.job.disk_bytes,
-        })
+        Ok(Self { file: BufWriter::new(file), position: 0, disk_bytes: work.job.disk_bytes })
     }
 }
 
@@ -111,8 +105,5 @@ pub(super) fn write_failure(work: &Work, error: &io::Error) -> Failure {
         return output::too_large(work.job.disk_bytes);
     }
     let failure = Failure::io("writing the step's output", error);
-    Failure {
-        class: FailureClass::Node,
-        ..failure
-    }
+    Failure { class: FailureClass::Node, ..failure }
 }

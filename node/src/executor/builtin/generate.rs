@@ -68,18 +68,9 @@ impl Palette {
             Pattern::Gradient => 1,
             _ => 4,
         };
-        let mut wave = || {
-            [
-                1 + numbers.below(3),
-                1 + numbers.below(3),
-                1 + numbers.below(2),
-                numbers.below(TURN as u64),
-            ]
-        };
-        Self {
-            phases: [base, base + spread, base + 2 * spread],
-            waves: (0..waves).map(|_| wave()).collect(),
-        }
+        let mut wave =
+            || [1 + numbers.below(3), 1 + numbers.below(3), 1 + numbers.below(2), numbers.below(TURN as u64)];
+        Self { phases: [base, base + spread, base + 2 * spread], waves: (0..waves).map(|_| wave()).collect() }
     }
 }
 
@@ -108,15 +99,9 @@ fn pictures(config: &Generate, work: &Work, table: &[i64]) -> Result<Format, Fai
 }
 
 /// Where a point stands in the turn of colours.
-fn height(
-    kind: Pattern,
-    palette: &Palette,
-    table: &[i64],
-    (across, down, now): (u64, u64, u64),
-) -> u64 {
-    let wave = |[right, below, turns, start]: &[u64; 4]| {
-        lookup(table, across * right + down * below + now * turns + start)
-    };
+fn height(kind: Pattern, palette: &Palette, table: &[i64], (across, down, now): (u64, u64, u64)) -> u64 {
+    let wave =
+        |[right, below, turns, start]: &[u64; 4]| lookup(table, across * right + down * below + now * turns + start);
     match kind {
         Pattern::Plasma => {
             let sum: i64 = palette.waves.iter().map(wave).sum();

@@ -19,12 +19,7 @@ pub(super) fn layer(config: &Layer, work: &Work) -> Result<Format, Failure> {
                 scaled.clamp(1.0, f64::from(MAX_SIDE)) as u32
             };
             let wanted = (size(over.frame.width), size(over.frame.height));
-            put(
-                &mut out,
-                over.scaled(wanted),
-                placement.position,
-                opacity(placement.opacity),
-            );
+            put(&mut out, over.scaled(wanted), placement.position, opacity(placement.opacity));
         }
         Some(out)
     })
@@ -74,10 +69,7 @@ fn mix(mode: BlendMode, low: u32, high: u32) -> u32 {
 fn put(under: &mut Frame, over: &Frame, [right, down]: [i32; 2], opacity: u32) {
     for y in 0..over.height {
         for x in 0..over.width {
-            let to = (
-                i64::from(x) + i64::from(right),
-                i64::from(y) + i64::from(down),
-            );
+            let to = (i64::from(x) + i64::from(right), i64::from(y) + i64::from(down));
             let (Ok(left), Ok(top)) = (u32::try_from(to.0), u32::try_from(to.1)) else {
                 continue;
             };
@@ -103,14 +95,8 @@ impl Showing {
     fn open(work: &Work, index: usize) -> Result<Self, Failure> {
         let mut reader = Reader::open(work, index)?;
         let frame = reader.next()?;
-        let frame =
-            frame.ok_or_else(|| Failure::input(format!("input {index} has no pictures")))?;
-        Ok(Self {
-            until_ms: u64::from(frame.ms),
-            reader,
-            frame,
-            scaled: None,
-        })
+        let frame = frame.ok_or_else(|| Failure::input(format!("input {index} has no pictures")))?;
+        Ok(Self { until_ms: u64::from(frame.ms), reader, frame, scaled: None })
     }
 
     /// Goes on to the picture of this moment; the last one stays.
@@ -133,14 +119,9 @@ impl Showing {
 }
 
 /// Walks all inputs in time and writes what `combine` makes of them.
-fn together(
-    work: &Work,
-    mut combine: impl FnMut(&mut [Showing]) -> Option<Frame>,
-) -> Result<Format, Failure> {
+fn together(work: &Work, mut combine: impl FnMut(&mut [Showing]) -> Option<Frame>) -> Result<Format, Failure> {
     let inputs = 0..work.job.inputs.len();
-    let mut showing = inputs
-        .map(|index| Showing::open(work, index))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut showing = inputs.map(|index| Showing::open(work, index)).collect::<Result<Vec<_>, _>>()?;
     let moving = showing.iter().position(|input| input.reader.left() > 0);
     let clock = moving.unwrap_or(0);
     let none = || Failure::input("this step needs more inputs");
@@ -168,8 +149,7 @@ mod tests {
     #[test]
     fn modes_stay_within_a_byte_and_know_their_ends() {
         for word in BlendMode::WORDS {
-            let mode: BlendMode =
-                serde_json::from_str(&format!("{word:?}")).expect("a word of the list");
+            let mode: BlendMode = serde_json::from_str(&format!("{word:?}")).expect("a word of the list");
             for low in 0..=255 {
                 for high in 0..=255 {
                     assert!(mix(mode, low, high) <= 255, "{word} {low} {high}");

@@ -30,9 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::file::Format;
 use self::work::Work;
-use super::{
-    Executor, Failure, FailureClass, Job, Output, ProgressSender, Toolset, Unavailable, output,
-};
+use super::{Executor, Failure, FailureClass, Job, Output, ProgressSender, Toolset, Unavailable, output};
 
 /// Goes up whenever the same job comes to give other bytes, a new version of `png` included.
 const VERSION: &str = "1";
@@ -48,10 +46,7 @@ impl Executor for Builtin {
     }
 
     async fn probe(&self) -> Result<Toolset, Unavailable> {
-        Ok(Toolset {
-            name: self.name().to_owned(),
-            version: VERSION.to_owned(),
-        })
+        Ok(Toolset { name: self.name().to_owned(), version: VERSION.to_owned() })
     }
 
     async fn execute(

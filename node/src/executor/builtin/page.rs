@@ -81,8 +81,6 @@ fn inline(work: &Work, index: usize, sink: &mut Sink) -> Result<(), Failure> {
         let written = encoder.write_all(&piece[..read]);
         written.map_err(|error| write_failure(work, &error))?;
     }
-    encoder
-        .finish()
-        .map_err(|error| write_failure(work, &error))?;
+    encoder.finish().map_err(|error| write_failure(work, &error))?;
     Ok(())
 }

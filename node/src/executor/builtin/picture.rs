@@ -41,12 +41,7 @@ impl Frame {
     /// One colour everywhere.
     pub(super) fn filled(width: u32, height: u32, colour: [u8; 4]) -> Self {
         let count = width as usize * height as usize;
-        Self {
-            width,
-            height,
-            pixels: colour.repeat(count),
-            ms: FRAME_MS,
-        }
+        Self { width, height, pixels: colour.repeat(count), ms: FRAME_MS }
     }
 
     pub(super) fn pixel(&self, x: u32, y: u32) -> [u8; 4] {
@@ -94,9 +89,7 @@ impl Reader {
         if format != Format::Png {
             return Err(Failure::input(format!("input {index} has no pictures")));
         }
-        let limits = png::Limits {
-            bytes: DECODER_BYTES,
-        };
+        let limits = png::Limits { bytes: DECODER_BYTES };
         let mut decoder = png::Decoder::new_with_limits(file, limits);
         decoder.set_transformations(Transformations::normalize_to_color8());
         let reader = decoder.read_info().map_err(|error| broken(index, &error))?;
@@ -154,23 +147,14 @@ impl Reader {
     fn decode(&mut self) -> Result<Area, Failure> {
         let info = self.reader.next_frame(&mut self.raw);
         let info = info.map_err(|error| broken(self.index, &error))?;
-        Ok(Area {
-            x: 0,
-            y: 0,
-            width: info.width,
-            height: info.height,
-        })
+        Ok(Area { x: 0, y: 0, width: info.width, height: info.height })
     }
 
     fn placement(&self, shown: Area) -> (Area, u32, BlendOp, DisposeOp) {
         let Some(control) = self.reader.info().frame_control() else {
             return (shown, STILL_MS, BlendOp::Source, DisposeOp::None);
         };
-        let area = Area {
-            x: control.x_offset,
-            y: control.y_offset,
-            ..shown
-        };
+        let area = Area { x: control.x_offset, y: control.y_offset, ..shown };
         let unit = match control.delay_den {
             0 => 100,
             den => u32::from(den),
@@ -243,12 +227,7 @@ pub(super) fn cover(under: [u8; 4], over: [u8; 4], opacity: u32) -> [u8; 4] {
         let sum = u32::from(high) * above * 255 + u32::from(low) * below;
         ((sum + alpha / 2) / alpha) as u8
     };
-    [
-        mix(under[0], over[0]),
-        mix(under[1], over[1]),
-        mix(under[2], over[2]),
-        ((alpha + 127) / 255) as u8,
-    ]
+    [mix(under[0], over[0]), mix(under[1], over[1]), mix(under[2], over[2]), ((alpha + 127) / 255) as u8]
 }
 
 fn broken(index: usize, error: &png::DecodingError) -> Failure {
@@ -270,11 +249,7 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// An output of exactly so many pictures of this size; more than one move.
-    pub(super) fn create(
-        work: &'a Work,
-        (width, height): (u32, u32),
-        frames: u32,
-    ) -> Result<Self, Failure> {
+    pub(super) fn create(work: &'a Work, (width, height): (u32, u32), frames: u32) -> Result<Self, Failure> {
         let sides = 1..=MAX_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) || frames > MAX_FRAMES {
             return Err(Failure::input(format!(
@@ -291,18 +266,12 @@ impl<'a> Writer<'a> {
             encoder.set_animated(frames, 0).map_err(failed)?;
         }
         let writer = encoder.write_header().map_err(failed)?;
-        Ok(Self {
-            work,
-            writer,
-            frames,
-            written: 0,
-        })
+        Ok(Self { work, writer, frames, written: 0 })
     }
 
     /// Writes the next picture, which has the size of the output.
     pub(super) fn write(&mut self, frame: &Frame) -> Result<(), Failure> {
-        self.work
-            .check(self.written as usize, self.frames as usize)?;
+        self.work.check(self.written as usize, self.frames as usize)?;
         let failed = |error: png::EncodingError| failed(self.work, error);
         if self.frames > 1 {
             let ms = frame.ms.clamp(1, MAX_FRAME_MS) as u16;

@@ -21,34 +21,16 @@ pub(super) fn run(config: &Resize, work: &Work) -> Result<Format, Failure> {
 }
 
 /// `frame` brought to exactly this size.
-pub(super) fn place(
-    frame: &Frame,
-    mode: ResizeMode,
-    width: u32,
-    height: u32,
-    background: [u8; 4],
-) -> Frame {
+pub(super) fn place(frame: &Frame, mode: ResizeMode, width: u32, height: u32, background: [u8; 4]) -> Frame {
     if (frame.width, frame.height) == (width, height) {
         return frame.clone();
     }
     let (inside_width, inside_height) = inside(frame, width, height);
     match mode {
         ResizeMode::Stretch => scale(frame, width, height),
-        ResizeMode::Fit => centre(
-            &scale(frame, inside_width, inside_height),
-            width,
-            height,
-            background,
-        ),
-        ResizeMode::Pad if frame.width <= width && frame.height <= height => {
-            centre(frame, width, height, background)
-        }
-        ResizeMode::Pad => centre(
-            &scale(frame, inside_width, inside_height),
-            width,
-            height,
-            background,
-        ),
+        ResizeMode::Fit => centre(&scale(frame, inside_width, inside_height), width, height, background),
+        ResizeMode::Pad if frame.width <= width && frame.height <= height => centre(frame, width, height, background),
+        ResizeMode::Pad => centre(&scale(frame, inside_width, inside_height), width, height, background),
         ResizeMode::Fill => {
             let (wide, high) = around(frame, width, height);
             centre(&scale(frame, wide, high), width, height, background)
@@ -85,10 +67,8 @@ fn share(side: u32, num: u64, den: u64) -> u32 {
 fn centre(frame: &Frame, width: u32, height: u32, background: [u8; 4]) -> Frame {
     let mut out = Frame::filled(width, height, background);
     out.ms = frame.ms;
-    let (right, down) = (
-        (i64::from(width) - i64::from(frame.width)) / 2,
-        (i64::from(height) - i64::from(frame.height)) / 2,
-    );
+    let (right, down) =
+        ((i64::from(width) - i64::from(frame.width)) / 2, (i64::from(height) - i64::from(frame.height)) / 2);
     for y in 0..height {
         for x in 0..width {
             let from = (i64::from(x) - right, i64::from(y) - down);
@@ -171,8 +151,7 @@ fn weights(from: u32, to: u32) -> Vec<(u32, Vec<f64>)> {
 pub(super) fn colour(text: &str) -> Result<[u8; 4], Failure> {
     let digits = text.strip_prefix('#').unwrap_or_default();
     let mut bytes = [0u8; 3];
-    hex_into(digits, &mut bytes)
-        .ok_or_else(|| Failure::input(format!("{text:?} is not a colour: write #rrggbb")))?;
+    hex_into(digits, &mut bytes).ok_or_else(|| Failure::input(format!("{text:?} is not a colour: write #rrggbb")))?;
     Ok([bytes[0], bytes[1], bytes[2], 255])
 }
 
@@ -193,12 +172,7 @@ mod tests {
     #[test]
     fn every_mode_gives_exactly_the_size_and_keeps_a_plain_colour() {
         let red = Frame::filled(7, 3, [200, 10, 20, 255]);
-        for mode in [
-            ResizeMode::Fit,
-            ResizeMode::Fill,
-            ResizeMode::Stretch,
-            ResizeMode::Pad,
-        ] {
+        for mode in [ResizeMode::Fit, ResizeMode::Fill, ResizeMode::Stretch, ResizeMode::Pad] {
             for (width, height) in [(20, 20), (3, 11), (1, 1), (7, 3), (100, 2)] {
                 let out = place(&red, mode, width, height, [0, 0, 0, 255]);
                 assert_eq!((out.width, out.height), (width, height));

@@ -5,9 +5,9 @@ use artdag_core::recipe::config::{ResizeMode, Sequence, TargetSize};
 use super::file::{Format, common_format};
 use super::picture::{Frame, Reader, Writer};
 use super::scaling::{colour, place};
+use super::sounds;
 use super::timeline::{Piece, plan};
 use super::work::Work;
-use super::sounds;
 use crate::executor::Failure;
 
 pub(super) fn run(config: &Sequence, work: &Work) -> Result<Format, Failure> {
@@ -34,12 +34,7 @@ fn pictures(config: &Sequence, work: &Work) -> Result<Format, Failure> {
     let transition_ms = (config.transition.duration * 1000.0).round() as u32;
     let pieces = plan(&clips, config.transition.kind, transition_ms)?;
     let mut writer = Writer::create(work, size, pieces.len() as u32)?;
-    let mut stage = Stage {
-        work,
-        size,
-        background: colour(&config.background)?,
-        open: Vec::new(),
-    };
+    let mut stage = Stage { work, size, background: colour(&config.background)?, open: Vec::new() };
     for piece in &pieces {
         writer.write(&stage.show(piece)?)?;
     }

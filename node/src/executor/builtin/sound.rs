@@ -61,9 +61,7 @@ pub(super) fn read(work: &Work, index: usize) -> Result<Sound, Failure> {
         )));
     }
     let plain = decode(work, reader, spec)?.map_err(broken)?;
-    Ok(Sound {
-        samples: resample(plain, spec.sample_rate),
-    })
+    Ok(Sound { samples: resample(plain, spec.sample_rate) })
 }
 
 /// The first two channels as they are; one is heard on both sides.
@@ -160,12 +158,7 @@ pub(super) fn write(work: &Work, sound: &Sound) -> Result<Format, Failure> {
         hound::Error::IoError(error) => file::write_failure(work, &error),
         other => file::write_failure(work, &std::io::Error::other(other)),
     };
-    let spec = WavSpec {
-        channels: 2,
-        sample_rate: RATE,
-        bits_per_sample: 16,
-        sample_format: SampleFormat::Int,
-    };
+    let spec = WavSpec { channels: 2, sample_rate: RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
     let sink = Sink::create(work, Format::Wav)?;
     let mut writer = WavWriter::new(sink, spec).map_err(failed)?;
     for (number, [left, right]) in sound.samples.iter().enumerate() {

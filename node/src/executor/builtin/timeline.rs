@@ -19,11 +19,7 @@ pub(super) struct Piece {
 }
 
 /// The plan for clips whose pictures last so many milliseconds.
-pub(super) fn plan(
-    clips: &[Vec<u32>],
-    kind: TransitionType,
-    transition_ms: u32,
-) -> Result<Vec<Piece>, Failure> {
+pub(super) fn plan(clips: &[Vec<u32>], kind: TransitionType, transition_ms: u32) -> Result<Vec<Piece>, Failure> {
     let lengths: Vec<u64> = clips.iter().map(|clip| sum(clip)).collect();
     let transition = match kind {
         TransitionType::Cut => 0,
@@ -40,10 +36,7 @@ pub(super) fn plan(
             lengths[short]
         )));
     }
-    let mut pieces = Pieces {
-        clips,
-        out: Vec::new(),
-    };
+    let mut pieces = Pieces { clips, out: Vec::new() };
     match kind {
         TransitionType::Crossfade if clips.len() > 1 => {
             pieces.crossfaded(&lengths, transition)?;
@@ -82,9 +75,7 @@ impl Pieces<'_> {
 
     fn push(&mut self, piece: Piece) -> Result<(), Failure> {
         if self.out.len() >= MAX_FRAMES as usize {
-            return Err(Failure::input(format!(
-                "the sequence would have more than {MAX_FRAMES} pictures"
-            )));
+            return Err(Failure::input(format!("the sequence would have more than {MAX_FRAMES} pictures")));
         }
         self.out.push(piece);
         Ok(())
@@ -96,12 +87,7 @@ impl Pieces<'_> {
         while now < to {
             let (picture, end) = self.at(clip, now);
             let end = end.min(to).min(now + u64::from(u16::MAX));
-            self.push(Piece {
-                first: (clip, picture),
-                second: None,
-                share: 0,
-                ms: (end - now) as u32,
-            })?;
+            self.push(Piece { first: (clip, picture), second: None, share: 0, ms: (end - now) as u32 })?;
             now = end;
         }
         Ok(())
@@ -130,12 +116,7 @@ impl Pieces<'_> {
             for (start, ms, share) in Self::steps(transition) {
                 let (going, _) = self.at(clip, length - transition + start);
                 let (coming, _) = self.at(clip + 1, start);
-                self.push(Piece {
-                    first: (clip, going),
-                    second: Some((clip + 1, coming)),
-                    share,
-                    ms,
-                })?;
+                self.push(Piece { first: (clip, going), second: Some((clip + 1, coming)), share, ms })?;
             }
         }
         Ok(())
@@ -156,12 +137,7 @@ impl Pieces<'_> {
 
     fn dark(&mut self, clip: usize, at: u64, ms: u32, share: u32) -> Result<(), Failure> {
         let (picture, _) = self.at(clip, at);
-        self.push(Piece {
-            first: (clip, picture),
-            second: None,
-            share,
-            ms,
-        })
+        self.push(Piece { first: (clip, picture), second: None, share, ms })
     }
 }
 
@@ -176,20 +152,15 @@ mod tests {
     #[test]
     fn lengths_add_up_and_time_only_goes_on() {
         let clips = vec![vec![400, 400, 400], vec![1000], vec![40; 50]];
-        for (kind, expected) in [
-            (TransitionType::Cut, 4200),
-            (TransitionType::Fade, 4200),
-            (TransitionType::Crossfade, 3400),
-        ] {
+        for (kind, expected) in
+            [(TransitionType::Cut, 4200), (TransitionType::Fade, 4200), (TransitionType::Crossfade, 3400)]
+        {
             let pieces = plan(&clips, kind, 400).expect("the clips are long enough");
             assert_eq!(total(&pieces), expected, "{kind:?}");
             for clip in 0..clips.len() {
                 let seen = pieces.iter().flat_map(|piece| [Some(piece.first), piece.second]);
-                let seen: Vec<usize> = seen
-                    .flatten()
-                    .filter(|(of, _)| *of == clip)
-                    .map(|(_, picture)| picture)
-                    .collect();
+                let seen: Vec<usize> =
+                    seen.flatten().filter(|(of, _)| *of == clip).map(|(_, picture)| picture).collect();
                 assert!(seen.is_sorted(), "{kind:?} {seen:?}");
             }
         }

@@ -18,12 +18,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(job: Job, progress: ProgressSender, stop: CancellationToken) -> Self {
         let started = Instant::now();
-        Self {
-            job,
-            progress,
-            stop,
-            started,
-        }
+        Self { job, progress, stop, started }
     }
 
     /// To be called between pieces of work, each of which takes well under a second: tells how
@@ -44,9 +39,7 @@ impl Work {
     pub(super) fn only_input(&self) -> Result<usize, Failure> {
         match self.job.inputs.len() {
             1 => Ok(0),
-            count => Err(Failure::input(format!(
-                "this step takes one input, not {count}"
-            ))),
+            count => Err(Failure::input(format!("this step takes one input, not {count}"))),
         }
     }
 }

@@ -55,11 +55,7 @@ impl Ffmpeg {
     }
 
     fn searching(launcher: Launcher, search: OsString) -> Self {
-        Self {
-            launcher,
-            search,
-            tools: OnceCell::new(),
-        }
+        Self { launcher, search, tools: OnceCell::new() }
     }
 
     async fn tools(&self) -> Result<&Tools, Unavailable> {

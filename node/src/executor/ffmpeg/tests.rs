@@ -64,14 +64,8 @@ impl Clips {
                 "clip.mp4",
                 &format!("-f lavfi -i testsrc2=s=160x90:r=25:d=2 -f lavfi -i sine=d=2 {h264} -c:a aac"),
             ),
-            silent: make(
-                "silent.mp4",
-                &format!("-f lavfi -i smptebars=s=120x120:r=30:d=1.5 {h264}"),
-            ),
-            long: make(
-                "long.mp4",
-                &format!("-f lavfi -i testsrc2=s=320x180:r=25:d=60 {h264}"),
-            ),
+            silent: make("silent.mp4", &format!("-f lavfi -i smptebars=s=120x120:r=30:d=1.5 {h264}")),
+            long: make("long.mp4", &format!("-f lavfi -i testsrc2=s=320x180:r=25:d=60 {h264}")),
             sound: make("sound.wav", "-f lavfi -i sine=f=300:d=1.2"),
             logo: make("logo.png", "-f lavfi -i color=c=red@0.5:s=31x17,format=rgba -frames:v 1"),
         }
@@ -101,13 +95,7 @@ fn mux(container: &str) -> serde_json::Value {
 }
 
 fn cases(media: &Clips) -> Vec<Case> {
-    let Clips {
-        clip,
-        silent,
-        sound,
-        logo,
-        ..
-    } = media;
+    let Clips { clip, silent, sound, logo, .. } = media;
     let segment = |precise: bool| json!({ "offset": 0.5, "duration": 1.0, "precise": precise });
     let grade = effects(json!({ "saturation": 1.4, "contrast": 1.1, "brightness": 0.02,
         "gamma": 1.1, "hue": 20.0, "blur": 1.5, "sharpen": 0.8 }));
@@ -205,10 +193,7 @@ async fn outputs_have_the_streams_size_and_length_that_the_config_says() {
             assert_eq!(video["pix_fmt"], "yuv420p", "{name}");
         }
         assert_eq!(stream(&found, "audio").is_some(), sound, "{name}");
-        let length: f64 = found["format"]["duration"]
-            .as_str()
-            .and_then(|text| text.parse().ok())
-            .expect("a length");
+        let length: f64 = found["format"]["duration"].as_str().and_then(|text| text.parse().ok()).expect("a length");
         assert!((length - seconds).abs() < 0.09, "{name}: {length} s");
     }
 }
@@ -291,7 +276,10 @@ async fn an_ffmpeg_that_fails_is_the_executors_fault_with_its_last_words() {
     let directory = bench.scratch.path().join("tools");
     fs::create_dir(&directory).expect("scratch is writable");
     for (name, script) in [
-        ("ffmpeg", "#!/bin/sh\nif [ \"$1\" = -version ]; then echo ffmpeg version 5.1.0 x; exit 0; fi\necho last words >&2\nexit 3\n"),
+        (
+            "ffmpeg",
+            "#!/bin/sh\nif [ \"$1\" = -version ]; then echo ffmpeg version 5.1.0 x; exit 0; fi\necho last words >&2\nexit 3\n",
+        ),
         ("ffprobe", "#!/bin/sh\nexec /usr/bin/ffprobe \"$@\"\n"),
     ] {
         let path = directory.join(name);
@@ -330,9 +318,7 @@ fn clip() -> Media {
             normal: true,
             frames: Some(100),
         }),
-        audio: Some(media::Audio {
-            codec: "aac".to_owned(),
-        }),
+        audio: Some(media::Audio { codec: "aac".to_owned() }),
     }
 }
 
@@ -393,9 +379,7 @@ fn a_crossfade_is_a_chain_with_the_offsets_of_what_came_before() {
 fn sound_of_our_own_is_not_encoded_again() {
     let mut ours = clip();
     ours.demuxer = "matroska";
-    ours.audio = Some(media::Audio {
-        codec: "flac".to_owned(),
-    });
+    ours.audio = Some(media::Audio { codec: "flac".to_owned() });
     let text = arguments(NodeType::Resize, &resize("fit"), &[ours]).join(" ");
     assert!(text.contains("-map 0:a:0") && text.contains("-c:a copy"), "{text}");
     assert!(text.contains("pad=128:128:(ow-iw)/2:(oh-ih)/2:color=0x203040"), "{text}");

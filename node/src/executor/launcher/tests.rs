@@ -80,10 +80,7 @@ fn ends_soon(pid: &str) -> bool {
         return true;
     };
     let mut polled = [PollFd::new(&watched, PollFlags::IN)];
-    let soon = Timespec {
-        tv_sec: 5,
-        tv_nsec: 0,
-    };
+    let soon = Timespec { tv_sec: 5, tv_nsec: 0 };
     poll(&mut polled, Some(&soon)).expect("it can be waited for") == 1
 }
 

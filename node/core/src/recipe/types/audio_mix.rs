@@ -12,11 +12,7 @@ pub(crate) const SCHEMA: Schema = Schema {
     inputs: (2, MAX_STEP_INPUTS),
     toolsets: BOTH,
     fields: &[
-        Field::new(
-            "gains",
-            Kind::PerInput(&Kind::Float(0.0, 100.0), Default::Float(1.0)),
-            Default::Filled,
-        ),
+        Field::new("gains", Kind::PerInput(&Kind::Float(0.0, 100.0), Default::Float(1.0)), Default::Filled),
         Field::new("normalize", Kind::Bool, Default::Bool(true)),
     ],
     check: no_check,

@@ -11,20 +11,12 @@ pub(crate) const SCHEMA: Schema = Schema {
     expected_ms: 3000,
     inputs: (1, MAX_STEP_INPUTS),
     toolsets: BOTH,
-    fields: &[Field::new(
-        "inputs",
-        Kind::PerInput(&Kind::Record(PLACEMENT), Default::Filled),
-        Default::Filled,
-    )],
+    fields: &[Field::new("inputs", Kind::PerInput(&Kind::Record(PLACEMENT), Default::Filled), Default::Filled)],
     check: no_check,
 };
 
 const PLACEMENT: &[Field] = &[
-    Field::new(
-        "position",
-        Kind::Tuple(2, &Kind::Int(-16_384, 16_384)),
-        Default::Ints(&[0, 0]),
-    ),
+    Field::new("position", Kind::Tuple(2, &Kind::Int(-16_384, 16_384)), Default::Ints(&[0, 0])),
     Field::new("opacity", Kind::Float(0.0, 1.0), Default::Float(1.0)),
     Field::new("scale", Kind::Float(0.01, 100.0), Default::Float(1.0)),
 ];
