@@ -155,5 +155,5 @@ mod one_command {
     }
 
     /// Seconds, width and height that the demo's recipe asks for.
-    const FILM: (f64, u64, u64) = (11.6, 1280, 720);
+    const FILM: (f64, u64, u64) = (20.0, 1280, 720);
 }

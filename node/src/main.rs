@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use artdag_blockstore::{Options, Progress, Store};
 use artdag_node::{
     config::{Config, RunArgs, default_data_dir},
     demo, executor,
@@ -107,11 +108,19 @@ fn repair(data_dir: &Path) -> anyhow::Result<()> {
     if !data_dir.is_dir() {
         bail!("{} is no data directory; give one with --data-dir", data_dir.display());
     }
-    let options = artdag_blockstore::Options::default();
-    let report = artdag_blockstore::Store::repair(data_dir, options, &mut |progress| {
-        eprintln!("{progress}");
+    let options = Options::default();
+    let report = Store::repair(data_dir, options, &mut |progress| match progress {
+        Progress::Blob { path } => eprintln!("checking {}", path.display()),
+        Progress::Pack { number } => eprintln!("checking pack {number}"),
+        Progress::Index => eprintln!("rebuilding the index"),
     })?;
-    println!("{report}");
+    println!("{} blobs and {} packs are indexed, {} blobs were adopted", report.blobs, report.packs, report.adopted);
+    for damage in &report.damaged {
+        println!("damaged: {damage}");
+    }
+    if !report.damaged.is_empty() {
+        bail!("{} damaged; what is named above must be added or fetched again", report.damaged.len());
+    }
     Ok(())
 }
 

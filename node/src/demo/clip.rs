@@ -13,6 +13,8 @@ use crate::clock;
 /// Takes about two seconds on two cores.
 const MAKE_LIMIT_MS: u64 = 120_000;
 const VERSION_LIMIT_MS: u64 = 10_000;
+/// Less cannot be cut into pieces with crossfades between them.
+const SHORTEST_SECONDS: f64 = 1.0;
 /// Lines of ffmpeg's complaint that are worth showing.
 const COMPLAINT_LINES: usize = 5;
 
@@ -46,12 +48,33 @@ pub(super) async fn make(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(clip)
 }
 
-/// Dropping the future kills the process.
+/// How long a clip of the user's is.
+pub(super) async fn seconds(clip: &Path) -> anyhow::Result<f64> {
+    let name = clip.to_str().context("the clip's name is not UTF-8; give it another")?;
+    // The protocol is named, so that a file name cannot be taken for an address.
+    let name = format!("file:{name}");
+    let arguments = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &name];
+    let output = tool("ffprobe", &arguments, VERSION_LIMIT_MS).await.context("looking at the clip")?;
+    let seconds: Option<f64> = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+    match seconds.filter(|seconds| output.status.success() && *seconds >= SHORTEST_SECONDS) {
+        Some(seconds) => Ok(seconds),
+        None => bail!(
+            "--clip {}: not a film of at least {SHORTEST_SECONDS} s that ffmpeg can read; give another",
+            clip.display()
+        ),
+    }
+}
+
 async fn ffmpeg(arguments: &[&str], limit_ms: u64) -> anyhow::Result<Output> {
-    let mut command = Command::new("ffmpeg");
+    tool("ffmpeg", arguments, limit_ms).await
+}
+
+/// Dropping the future kills the process.
+async fn tool(name: &str, arguments: &[&str], limit_ms: u64) -> anyhow::Result<Output> {
+    let mut command = Command::new(name);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     match clock::within_ms(limit_ms, command.output()).await {
         Some(output) => Ok(output?),
-        None => bail!("ffmpeg did not end within {} s", limit_ms / 1000),
+        None => bail!("{name} did not end within {} s", limit_ms / 1000),
     }
 }

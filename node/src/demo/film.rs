@@ -31,17 +31,39 @@ pub(super) struct Script {
     pub(super) file_name: &'static str,
     recipe: &'static str,
     clip: Option<PathBuf>,
+    parameters: BTreeMap<String, serde_json::Value>,
 }
 
 impl Script {
+    /// The recipe as it is written, for the clip that the demo makes.
     pub(super) fn film(clip: PathBuf) -> Self {
-        Self { recipe_name: "film.yaml", file_name: "film.mp4", recipe: FILM, clip: Some(clip) }
+        let parameters = BTreeMap::new();
+        Self { recipe_name: "film.yaml", file_name: "film.mp4", recipe: FILM, clip: Some(clip), parameters }
+    }
+
+    /// The same for a clip of so many seconds: the film is as long as it.
+    pub(super) fn film_of(clip: PathBuf, seconds: f64) -> Self {
+        Self { parameters: cuts(seconds), ..Self::film(clip) }
     }
 
     /// Needs no tool and no input; its output is a page with picture and sound in it.
     pub(super) fn builtin() -> Self {
-        Self { recipe_name: "builtin.yaml", file_name: "film.html", recipe: BUILTIN, clip: None }
+        let parameters = BTreeMap::new();
+        Self { recipe_name: "builtin.yaml", file_name: "film.html", recipe: BUILTIN, clip: None, parameters }
     }
+}
+
+/// Six pieces spread over the clip; four of them follow each other with a crossfade, so that
+/// `4 piece - 3 crossfade` is the length of the clip.
+fn cuts(seconds: f64) -> BTreeMap<String, serde_json::Value> {
+    let crossfade = seconds / 40.0;
+    let piece = (seconds + 3.0 * crossfade) / 4.0;
+    let starts = ["second", "third", "fourth", "fifth", "sixth"];
+    let between = (seconds - piece) / starts.len() as f64;
+    let starts = starts.iter().zip(1_u32..).map(|(name, number)| (*name, f64::from(number) * between));
+    // Whole milliseconds: shorter to read, and never beyond the clip's end.
+    let text = |(name, value): (&str, f64)| (name.to_owned(), ((value * 1000.0).floor() / 1000.0).into());
+    starts.chain([("piece", piece), ("crossfade", crossfade)]).map(text).collect()
 }
 
 /// Adds the clip to the first node.
@@ -55,7 +77,8 @@ pub(super) async fn submission(cluster: &Cluster, script: &Script) -> anyhow::Re
     }
     let recipe = script.recipe.as_bytes().to_vec();
     let recipe_name = script.recipe_name.to_owned();
-    Ok(Submission { recipe, recipe_name, inputs, ..Submission::default() })
+    let parameters = script.parameters.clone();
+    Ok(Submission { recipe, recipe_name, inputs, parameters, ..Submission::default() })
 }
 
 /// Renders through the first node, with a live line per step.

@@ -128,7 +128,7 @@ async fn choose(args: &DemoArgs, home: &Home) -> anyhow::Result<Script> {
         return Ok(Script::builtin());
     }
     match &args.clip {
-        Some(clip) => Ok(Script::film(clip.clone())),
+        Some(clip) => Ok(Script::film_of(clip.clone(), clip::seconds(clip).await?)),
         None => {
             tell("making a clip of 20 s at 1280x720 with sound");
             Ok(Script::film(clip::make(home.path()).await?))

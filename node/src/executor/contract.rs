@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -142,18 +143,17 @@ pub(super) async fn what_is_not_media_is_named(bench: Bench) {
         bench.write("head", b"\x89PNG\r\n\x1a\n and then nothing"),
         bench.write("riff", b"RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\xff"),
     ];
-    for case in bench.cases.iter().filter(|case| !case.inputs.is_empty()) {
+    // Every case with one of them, in turn, and so every one of them several times.
+    let cases = bench.cases.iter().filter(|case| !case.inputs.is_empty());
+    for (case, bad) in cases.zip(hostile.iter().cycle()) {
         let mut case = case.clone();
-        for bad in &hostile {
-            let last = case.inputs.len() - 1;
-            case.inputs[last] = bad.clone();
-            let failure = bench.failure(&case).await;
-            assert_eq!(failure.class, FailureClass::Input, "{}: {failure}", case.name);
-            let names = format!("input {last}");
-            // Two inputs of different kinds may be found out at either.
-            let named = failure.message.contains(&names) || failure.message.contains("input 0");
-            assert!(named, "{} {}: {failure}", case.name, bad.display());
-        }
+        let last = case.inputs.len() - 1;
+        case.inputs[last] = bad.clone();
+        let failure = bench.failure(&case).await;
+        assert_eq!(failure.class, FailureClass::Input, "{}: {failure}", case.name);
+        // Two inputs of different kinds may be found out at either.
+        let named = failure.message.contains(&format!("input {last}")) || failure.message.contains("input 0");
+        assert!(named, "{} {}: {failure}", case.name, bad.display());
     }
 }
 
@@ -227,6 +227,38 @@ pub(super) async fn disk_is_bounded(bench: Bench) {
     }
 }
 
+/// A file system of 256 KiB, gone when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where this process may not mount.
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir(&at).expect("scratch is writable");
+        let mut mount = Process::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&at).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failed test may still have a process in it.
+        let _ = Process::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+pub(super) async fn a_full_disk_is_the_nodes_trouble(bench: Bench) {
+    let Some(disk) = SmallDisk::mount(bench.scratch.path().join("full")) else {
+        eprintln!("SKIPPED a_full_disk_is_the_nodes_trouble: this user may not mount a small disk");
+        return;
+    };
+    let mut job = bench.job(&bench.endless);
+    job.workspace = disk.0.clone();
+    let failure = bench.execute(&job).await.expect_err("no room");
+    assert_eq!(failure.class, FailureClass::Node, "{failure}\n{}", failure.log);
+    assert!(failure.message.to_lowercase().contains("no space left"), "{failure}");
+}
+
 /// Every law of this file, for one body. `$bench` gives a new [`Bench`], or `None` where the
 /// toolset is not installed and may be missing.
 macro_rules! contract_suite {
@@ -243,6 +275,7 @@ macro_rules! contract_suite {
             cancelled_before_it_begins
             time_is_bounded
             disk_is_bounded
+            a_full_disk_is_the_nodes_trouble
         }
     };
     (@each $bench:expr; $($law:ident)*) => {$(

@@ -9,7 +9,6 @@ use artdag_core::records::{
     reconcile::{MAX_MESSAGE_BYTES, Message, Send, Session},
 };
 use artdag_network::{Network, PeerId, Plane, Stream};
-use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::debug;
 

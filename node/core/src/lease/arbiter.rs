@@ -127,9 +127,24 @@ struct Lease {
 
 #[derive(Debug, Clone, Copy)]
 struct Ended {
-    /// None: given back, run out, or the holder left.
-    result: Option<Cid>,
+    how: End,
     at_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Done {
+        cid: Cid,
+        holder: Origin,
+        epoch: Epoch,
+    },
+    GivenBack,
+    /// It ran out or its holder left; if nobody was granted the action since, the holder may come
+    /// back with its epoch.
+    Lapsed {
+        holder: Origin,
+        epoch: Epoch,
+    },
 }
 
 /// One life of one node's arbiter.
@@ -228,15 +243,13 @@ impl Arbiter {
     /// Prolongs a lease, or takes it over from an arbiter that is no more.
     pub fn renew(&mut self, now_ms: u64, action: ActionId, who: Origin, epoch: Epoch) -> Renewed {
         if let Some(lease) = self.leases.get_mut(&action) {
-            if lease.epoch == epoch && lease.holder == who {
-                lease.expires_ms = now_ms + TTL_MS;
-                return Renewed::Held { ttl_ms: TTL_MS };
-            }
-            if lease.expires_ms > now_ms || epoch.incarnation == self.incarnation {
+            if lease.epoch != epoch || lease.holder != who {
                 return Renewed::Lost;
             }
+            lease.expires_ms = now_ms + TTL_MS;
+            return Renewed::Held { ttl_ms: TTL_MS };
         }
-        if epoch.incarnation == self.incarnation || self.ended.contains_key(&action) {
+        if !self.is_last(&action, who, epoch) {
             return Renewed::Lost;
         }
         if !self.is_arbiter(&action) {
@@ -265,7 +278,8 @@ impl Arbiter {
             return Released::Stale;
         }
         self.leases.remove(&action);
-        self.remember(now_ms, action, result);
+        let done = |cid| End::Done { cid, holder: who, epoch };
+        self.remember(now_ms, action, result.map_or(End::GivenBack, done));
         Released::Accepted
     }
 
@@ -299,7 +313,10 @@ impl Arbiter {
 
     fn known_result(&self, now_ms: u64, action: &ActionId, ask: Ask) -> Option<Cid> {
         let fresh = self.ended.get(action).filter(|ended| ended.at_ms + ENDED_MS > now_ms);
-        let remembered = fresh.and_then(|ended| ended.result);
+        let remembered = fresh.and_then(|ended| match ended.how {
+            End::Done { cid, .. } => Some(cid),
+            End::GivenBack | End::Lapsed { .. } => None,
+        });
         match ask {
             Ask::Reuse(known) => known.or(remembered),
             Ask::Again(lost) => remembered.filter(|cid| *cid != lost),
@@ -345,29 +362,36 @@ impl Arbiter {
         if let Some(lease) = self.leases.get(action) {
             return lease.epoch == epoch && lease.holder == who;
         }
-        if let Some(ended) = self.ended.get(action) {
-            // The same result again: the answer was lost and the caller repeats itself.
-            return result.is_some() && result == ended.result;
+        // The same completion again: the answer was lost and the holder repeats itself.
+        let done = result.map(|cid| End::Done { cid, holder: who, epoch });
+        let repeated = self.ended.get(action).is_some_and(|ended| Some(ended.how) == done);
+        repeated || self.is_last(action, who, epoch)
+    }
+
+    /// Whether this epoch, of which no lease is in place, was the last one granted for the action,
+    /// as far as this arbiter can know: its own memory, and else another arbiter's word.
+    fn is_last(&self, action: &ActionId, who: Origin, epoch: Epoch) -> bool {
+        match self.ended.get(action) {
+            Some(ended) => ended.how == End::Lapsed { holder: who, epoch },
+            None => epoch.incarnation != self.incarnation,
         }
-        // Nobody has run it since, as far as this arbiter knows: a lease of a predecessor.
-        epoch.incarnation != self.incarnation
     }
 
     fn end_where(&mut self, now_ms: u64, gone: impl Fn(&Lease) -> bool) -> u64 {
         let over = self.leases.iter().filter(|(_, lease)| gone(lease));
-        let over: Vec<ActionId> = over.map(|(action, _)| *action).collect();
-        for action in &over {
+        let over: Vec<(ActionId, Lease)> = over.map(|(action, lease)| (*action, *lease)).collect();
+        for (action, Lease { holder, epoch, .. }) in &over {
             self.leases.remove(action);
-            self.remember(now_ms, *action, None);
+            self.remember(now_ms, *action, End::Lapsed { holder: *holder, epoch: *epoch });
         }
         u64::try_from(over.len()).expect("a count of leases fits u64")
     }
 
-    fn remember(&mut self, now_ms: u64, action: ActionId, result: Option<Cid>) {
+    fn remember(&mut self, now_ms: u64, action: ActionId, how: End) {
         if self.ended_order.len() >= MAX_ENDED {
             self.forget_oldest();
         }
-        self.ended.insert(action, Ended { result, at_ms: now_ms });
+        self.ended.insert(action, Ended { how, at_ms: now_ms });
         self.ended_order.push_back((now_ms, action));
     }
 
@@ -443,6 +467,11 @@ mod tests {
         assert_eq!(arbiter.release(later, action, BOB, new, None), Released::Accepted);
         assert_eq!(arbiter.release(later, action, ANN, old, Some(cid(1))), Released::Stale);
         assert_eq!(arbiter.counters().stale, 2);
+
+        // Not even with the result that was accepted from another.
+        let third = granted(arbiter.acquire(later, action, BOB, Ask::Reuse(None)));
+        assert_eq!(arbiter.release(later, action, BOB, third, Some(cid(1))), Released::Accepted);
+        assert_eq!(arbiter.release(later, action, ANN, old, Some(cid(1))), Released::Stale);
     }
 
     #[test]
@@ -464,6 +493,19 @@ mod tests {
         granted(arbiter.acquire(now + 1 + WAIT_MS, action, BOB, Ask::Reuse(None)));
         let stale = arbiter.release(now + WAIT_MS + 2, action, ANN, old, Some(cid(1)));
         assert_eq!(stale, Released::Stale);
+    }
+
+    #[test]
+    fn a_holder_that_comes_back_before_anyone_was_granted_goes_on() {
+        let (mut arbiter, action, now) = settled();
+        let epoch = granted(arbiter.acquire(now, action, ANN, Ask::Reuse(None)));
+        arbiter.member_left(now + 1, ANN);
+        let other = Epoch { counter: epoch.counter + 1, ..epoch };
+        assert_eq!(arbiter.renew(now + 2, action, ANN, other), Renewed::Lost);
+        assert_eq!(arbiter.renew(now + 2, action, ANN, epoch), Renewed::Held { ttl_ms: TTL_MS });
+        arbiter.tick(now + 3 + 2 * TTL_MS);
+        let released = arbiter.release(now + 4 + 2 * TTL_MS, action, ANN, epoch, Some(cid(1)));
+        assert_eq!(released, Released::Accepted);
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn mix(mode: BlendMode, low: u32, high: u32) -> u32 {
         BlendMode::Overlay => 255 - product(2 * (255 - low), 255 - high),
         BlendMode::Add => (low + high).min(255),
         BlendMode::Subtract => low.saturating_sub(high),
-        BlendMode::Average => (low + high + 1) / 2,
+        BlendMode::Average => (low + high).div_ceil(2),
         BlendMode::Difference => low.abs_diff(high),
         BlendMode::Lighten => low.max(high),
         BlendMode::Darken => low.min(high),

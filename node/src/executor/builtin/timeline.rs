@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn no_more_pictures_than_fit() {
         let long = vec![40; MAX_FRAMES as usize];
-        assert!(plan(&[long.clone()], TransitionType::Cut, 0).is_ok());
+        assert!(plan(std::slice::from_ref(&long), TransitionType::Cut, 0).is_ok());
         assert!(plan(&[long, vec![40]], TransitionType::Cut, 0).is_err());
     }
 }

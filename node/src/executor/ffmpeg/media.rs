@@ -218,8 +218,8 @@ pub(super) fn parse(path: &Path, demuxer: &'static str, text: &[u8]) -> Result<M
 }
 
 fn video(stream: &SaidStream) -> Video {
-    let turns = stream.side_data_list.iter().filter_map(|data| data.rotation);
-    let quarter = turns.last().is_some_and(|turn| (turn / 90.0).round() % 2.0 != 0.0);
+    let mut turns = stream.side_data_list.iter().filter_map(|data| data.rotation);
+    let quarter = turns.next_back().is_some_and(|turn| (turn / 90.0).round() % 2.0 != 0.0);
     let (width, height) = match quarter {
         true => (stream.height, stream.width),
         false => (stream.width, stream.height),
@@ -230,11 +230,23 @@ fn video(stream: &SaidStream) -> Video {
         height,
         rate: rate(&stream.r_frame_rate, &stream.avg_frame_rate),
         codec: stream.codec_name.clone(),
-        normal: stream.pix_fmt == "yuv420p"
-            && stream.color_space == "bt709"
-            && matches!(stream.color_range.as_str(), "tv" | "unknown" | ""),
+        normal: is_normal(stream, height),
         frames: frames.and_then(|frames| frames.parse().ok()),
     }
+}
+
+/// Without a word about its colours, video of this height or more is BT.709 by convention; below
+/// it is BT.601, which is another matrix.
+const HIGH_DEFINITION: u32 = 720;
+
+fn is_normal(stream: &SaidStream, height: u32) -> bool {
+    let matrix = match stream.color_space.as_str() {
+        "bt709" => true,
+        "" | "unknown" => height >= HIGH_DEFINITION,
+        _ => false,
+    };
+    let range = matches!(stream.color_range.as_str(), "tv" | "unknown" | "");
+    matrix && range && stream.pix_fmt == "yuv420p"
 }
 
 /// The base rate where pictures really come at it, else the mean, to a thousandth.

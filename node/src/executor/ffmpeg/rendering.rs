@@ -195,7 +195,7 @@ impl Words {
 
 /// The beginning of a picture chain: from zero, at a constant rate, with even sides.
 pub(super) fn pictures(index: usize, video: &Video) -> String {
-    let even = match video.width % 2 == 0 && video.height % 2 == 0 {
+    let even = match video.width.is_multiple_of(2) && video.height.is_multiple_of(2) {
         true => "",
         // 4:2:0 has no half pixels.
         false => ",crop=trunc(iw/2)*2:trunc(ih/2)*2",

@@ -297,7 +297,7 @@ async fn an_ffmpeg_that_fails_is_the_executors_fault_with_its_last_words() {
 }
 
 #[test]
-fn a_full_disk_is_the_nodes_trouble() {
+fn the_words_of_a_full_disk_are_known() {
     assert!(is_node_trouble("av_interleaved_write_frame(): No space left on device"));
     assert!(!is_node_trouble("Invalid data found when processing input"));
     let failure = Failure::io("writing", &std::io::ErrorKind::StorageFull.into());
