@@ -9,15 +9,16 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Creates a directory and makes its name durable; an existing one is fine.
+/// Creates a directory and makes its name durable; an existing one is fine, but its name is made durable too:
+/// whoever created it may have died before doing so.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
-        Ok(()) => match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-            _ => Ok(()),
-        },
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::state::StateError;
 pub enum OpenError {
     #[error("{} is already in use by another node: stop it, or choose another data directory", dir.display())]
     InUse { dir: PathBuf },
-    #[error("no space left in {}: free some disk, then start again", dir.display())]
+    #[error("no space left on the disk of {}: free some disk, then start again", dir.display())]
     NoSpace { dir: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
@@ -45,7 +45,7 @@ impl From<StateError> for OpenError {
 /// Content was not taken in; nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
-    #[error("no space left in {}: free some disk or move the data directory, then add again", dir.display())]
+    #[error("no space left on the disk of {}: free some disk or move the data directory, then add again", dir.display())]
     NoSpace { dir: PathBuf },
     /// What was handed in cannot be added; the message says what to change.
     #[error("{0}")]
@@ -88,7 +88,7 @@ pub enum ReadError {
     /// The bytes on disk or in a fetched block are wrong; asking again will not help.
     #[error("{cid} is damaged: {reason}")]
     Damaged { cid: Cid, reason: String },
-    #[error("no space left in {}: free some disk, then try again", dir.display())]
+    #[error("no space left on the disk of {}: free some disk, then try again", dir.display())]
     NoSpace { dir: PathBuf },
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },

@@ -305,7 +305,7 @@ fn kind_and_size(block: &Block) -> Result<(EntryKind, u64), ReadError> {
 
 fn file_node(block: &Block) -> Result<FileNode, ReadError> {
     if block.cid().codec() == RAW {
-        return Ok(FileNode { size: block.bytes().len() as u64, inline: block.bytes().to_vec(), children: Vec::new() });
+        return Ok(FileNode::of_bytes(block.bytes().to_vec()));
     }
     match unixfs_of(block)? {
         Some(UnixFs::File(node)) => Ok(node),
@@ -379,16 +379,9 @@ impl FileReader {
                 buffer[..count].copy_from_slice(&bytes[..count]);
                 return Ok(count);
             }
-            at -= node.inline.len() as u64;
-            let mut next = None;
-            for (child, size) in &node.children {
-                if at < *size {
-                    next = Some((*child, *size));
-                    break;
-                }
-                at -= size;
-            }
-            (cid, expected) = next.ok_or_else(|| ReadError::damaged(&cid, "its parts do not add up"))?;
+            let part = node.part_at(at).ok_or_else(|| ReadError::damaged(&cid, "its parts do not add up"))?;
+            (cid, expected) = (part.cid, part.size);
+            at -= part.start;
         }
         Err(ReadError::damaged(&self.cid, "the file's tree is too deep"))
     }

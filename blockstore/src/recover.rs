@@ -70,7 +70,6 @@ impl From<RecoverError> for OpenError {
 /// Brings the index up to the journal and the packs.
 pub(crate) fn close_gap(inner: &Inner, usable: bool) -> Result<(), OpenError> {
     let reaches = |(number, end): &(u64, u64)| inner.index.pack_mark(*number) <= *end;
-    if usable { return Ok(()); }
     if usable && inner.packs.extents().iter().all(reaches) {
         match apply(inner, &mut Standing(&inner.index)) {
             Ok(()) => return Ok(()),

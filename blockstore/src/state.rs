@@ -55,7 +55,7 @@ pub enum Change {
 /// Why state could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
-    #[error("no space left in {}: free some disk, then try again", dir.display())]
+    #[error("no space left on the disk of {}: free some disk, then try again", dir.display())]
     NoSpace { dir: PathBuf },
     #[error("state.redb failed: {0}")]
     Failed(String),

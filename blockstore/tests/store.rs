@@ -301,17 +301,47 @@ fn a_file_node_that_lies_about_its_parts_is_damage_and_not_a_loop() {
     let store = open(dir.path());
     // A file that claims 5 bytes in its one child, which has 1.
     let leaf = Block::raw(*b"x").expect("block");
-    let mut link = vec![0x0a, 36];
-    link.extend_from_slice(&leaf.cid().to_bytes());
-    link.extend_from_slice(&[0x12, 0, 0x18, 1]);
-    let mut node = vec![0x12, link.len() as u8];
-    node.extend_from_slice(&link);
-    node.extend_from_slice(&[0x0a, 6, 0x08, 2, 0x18, 5, 0x20, 5]);
-    let root = Block::new(artdag_blockstore::dag_pb_cid(&node), node).expect("block");
+    let root = node(&[("", *leaf.cid())], &[0x08, 2, 0x18, 5, 0x20, 5]);
     store.put(&[leaf, root.clone()]).expect("put");
     let reader = store.open_file(root.cid()).expect("open");
     let error = reader.read_at(0, &mut [0; 5]).expect_err("damage");
     assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+}
+
+/// A dag-pb node with these (name, child) links and this UnixFS message.
+fn node(links: &[(&str, Cid)], data: &[u8]) -> Block {
+    let mut bytes = Vec::new();
+    for (name, cid) in links {
+        let mut link = vec![0x0a, 36];
+        link.extend_from_slice(&cid.to_bytes());
+        link.extend_from_slice(&[0x12, name.len() as u8]);
+        link.extend_from_slice(name.as_bytes());
+        link.extend_from_slice(&[0x18, 1]);
+        bytes.extend_from_slice(&[0x12, link.len() as u8]);
+        bytes.extend_from_slice(&link);
+    }
+    bytes.extend_from_slice(&[0x0a, data.len() as u8]);
+    bytes.extend_from_slice(data);
+    Block::new(artdag_blockstore::dag_pb_cid(&bytes), bytes).expect("block")
+}
+
+#[test]
+fn a_hamt_of_equal_empty_shards_ends_in_an_error() {
+    // Eight levels of 256 links to one and the same child: 2^64 paths in nine small blocks.
+    const SHARD: [u8; 7] = [0x08, 5, 0x28, 0x22, 0x30, 0x80, 0x02];
+    let dir = scratch();
+    let store = open(dir.path());
+    let mut below = node(&[], &SHARD);
+    store.put(std::slice::from_ref(&below)).expect("put");
+    let names: Vec<String> = (0..256).map(|slot| format!("{slot:02X}")).collect();
+    for _ in 0..8 {
+        let links: Vec<_> = names.iter().map(|name| (name.as_str(), *below.cid())).collect();
+        below = node(&links, &SHARD);
+        store.put(std::slice::from_ref(&below)).expect("put");
+    }
+    let error = store.list(below.cid()).expect_err("too large");
+    assert!(error.to_string().contains("too large"), "{error}");
+    assert!(store.stat(below.cid()).expect("a walk visits each block once").local);
 }
 
 #[test]

@@ -114,7 +114,7 @@ mod tests {
         let last = ready.last().expect("an interior node");
         assert_eq!((last.cid, root.file_bytes), (root.cid, leaves));
         match UnixFs::decode(&last.bytes) {
-            Ok(UnixFs::File(node)) => node.children.len(),
+            Ok(UnixFs::File(node)) => node.parts.len(),
             other => panic!("not a file: {other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! The UnixFS message inside a dag-pb node, and what kind of node it makes.
 //!
 //! [`UnixFs::decode`] turns untrusted bytes into one of the node types with their numbers checked against the
-//! links; code behind it may rely on `children.len() == sizes.len()`.
+//! links; code behind it may rely on parts that add up without overflow.
 
 use cid::Cid;
 use prost::Message;
@@ -36,12 +36,34 @@ pub(crate) struct Data {
     fanout: Option<u64>,
 }
 
-/// A file node: bytes of its own, then children with the number of file bytes below each.
+/// The part of a file below one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub cid: Cid,
+    /// Where it starts, counted from the start of its parent.
+    pub start: u64,
+    pub size: u64,
+}
+
+/// A file node: bytes of its own, then parts, in order and without gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileNode {
     pub size: u64,
     pub inline: Vec<u8>,
-    pub children: Vec<(Cid, u64)>,
+    pub parts: Vec<Part>,
+}
+
+impl FileNode {
+    /// A file that is these bytes and nothing else.
+    pub fn of_bytes(inline: Vec<u8>) -> FileNode {
+        FileNode { size: inline.len() as u64, inline, parts: Vec::new() }
+    }
+
+    /// The part that holds byte `at` of this node; none for the node's own bytes and behind the end.
+    pub fn part_at(&self, at: u64) -> Option<&Part> {
+        let behind = self.parts.partition_point(|part| part.start + part.size <= at);
+        self.parts.get(behind).filter(|part| part.start <= at)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +99,12 @@ fn file_node(data: Data, links: Vec<Link>) -> Result<FileNode, UnixFsError> {
     }
     let inline = data.data.unwrap_or_default();
     let mut size = inline.len() as u64;
-    for part in &data.blocksizes {
-        size = size.checked_add(*part).ok_or_else(|| UnixFsError("block sizes overflow".into()))?;
+    let mut parts = Vec::with_capacity(links.len());
+    for (link, part_size) in links.into_iter().zip(data.blocksizes) {
+        parts.push(Part { cid: link.cid, start: size, size: part_size });
+        size = size.checked_add(part_size).ok_or_else(|| UnixFsError("block sizes overflow".into()))?;
     }
-    let cids = links.into_iter().map(|link| link.cid);
-    Ok(FileNode { size, inline, children: cids.zip(data.blocksizes).collect() })
+    Ok(FileNode { size, inline, parts })
 }
 
 fn hamt_node(data: &Data, links: Vec<Link>) -> Result<UnixFs, UnixFsError> {
