@@ -47,7 +47,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(format, &error.into()),
     };
-    let session = Session::new(cli.node, Output::new(format));
+    // An empty variable means the same as none.
+    let node = if cli.node.is_empty() { artdag_client::DEFAULT_NODE.to_owned() } else { cli.node };
+    let session = Session::new(node, Output::new(format));
     let code = runtime.block_on(run_or_stop(cli.command, &session));
     // Threads that clean up get their time; one that waits for stdin does not hold us.
     runtime.shutdown_timeout(CLEAN_UP_LIMIT);

@@ -157,7 +157,11 @@ impl Cluster {
         lines.push(format!("  artdag get {} -o copy", report.output_cid));
         lines.push(format!("the film in a browser: {}", report.url));
         let pids: Vec<String> = self.processes.iter().filter_map(|p| p.child.id()).map(|id| id.to_string()).collect();
-        lines.push(format!("to stop them: kill {}; to remove all, the film too: rm -r {}", pids.join(" "), root.display()));
+        lines.push(format!(
+            "to stop them: kill {}; to remove all, the film too: rm -r {}",
+            pids.join(" "),
+            root.display()
+        ));
         lines.join("\n")
     }
 
