@@ -40,8 +40,11 @@ pub fn lies(node: &Node, now_ms: u64, dice: &mut Dice) -> Vec<Lie> {
     lies
 }
 
-/// Another batch under the number of its last one.
+/// Another batch under the number of its last one, or of the next one that it will publish.
 fn twice(node: &Node, stamp: Stamp, dice: &mut Dice) -> Option<Lie> {
+    if dice.permille(500) {
+        return next(node, stamp, dice).map(|sealed| lie(&sealed, sealed.bytes().to_vec()));
+    }
     let records = &node.memory.as_ref()?.records;
     let Some(Position::At { number, .. }) = records.vector().get(&records.own()) else { return None };
     let before = BatchKey { log: records.own(), number: number - 1 };
@@ -97,7 +100,7 @@ fn lie(sealed: &VerifiedBatch, bytes: Vec<u8>) -> Lie {
 
 /// A false result for an action that others may want.
 fn invention(dice: &mut Dice) -> (ActionId, Cid) {
-    let action = super::world::action_id(u32::try_from(dice.range(0, 45)).expect("small"));
+    let action = super::world::action_id(u32::try_from(dice.range(0, 55)).expect("small"));
     let mut digest = [0xbb; 32];
     digest[..8].copy_from_slice(&dice.next().to_le_bytes());
     let hash = cid::multihash::Multihash::wrap(0x12, &digest).expect("32 bytes fit");

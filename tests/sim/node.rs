@@ -110,12 +110,11 @@ impl Node {
             self.disk.incarnation += 1;
             records.start_incarnation(self.disk.incarnation);
         }
-        let start = if now_ms == 0 { Start::Alone } else { Start::Joining };
         self.memory = Some(Memory {
             records,
             view: BTreeSet::new(),
             outbox: Outbox::default(),
-            arbiter: Arbiter::new(now_ms, self.origin, self.life, start),
+            arbiter: Arbiter::new(now_ms, self.origin, self.life, Start::Joining),
             holder: Holder::default(),
             wants: self.wanted.iter().map(|action| (*action, Want::Idle { at_ms: now_ms })).collect(),
             running: BTreeMap::new(),

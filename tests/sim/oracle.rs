@@ -7,7 +7,8 @@
 //! 3. Nobody believes what an honest node did not say; no honest log is disowned; a liar whose
 //!    two batches of one number were both stored by honest nodes is.
 //! 4. On one side of a partition that has settled, no execution starts while another of the same
-//!    action runs; in a settled network none starts for an action whose result is acknowledged
+//!    action runs; where calls are reliable and nobody was cut off or stood still since that one
+//!    began, not even when arbiters crash and restart. In a settled network none starts for an action whose result is acknowledged
 //!    since, and fresh actions run exactly once.
 //! 5. No arbiter accepts a completion with another epoch than the one it granted last.
 //! 6. Whoever wants a result gets one, and one that somebody produced.
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha3::{Digest, Sha3_256};
 
-use super::plan::{CALM_MS, HEAL_MS, SETTLE_MS};
+use super::plan::{CALM_MS, DETECT_MS, HEAL_MS, Plan, SETTLE_MS, WAIT_MS};
 
 /// 32 bytes of some id.
 pub type Id = [u8; 32];
@@ -84,6 +85,12 @@ pub struct View {
     pub wanted: BTreeSet<Id>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excuse {
+    None,
+    OutOfSight,
+}
+
 #[derive(Debug, Default)]
 struct Acknowledged {
     at_ms: u64,
@@ -103,7 +110,10 @@ pub struct Oracle {
     stored: BTreeMap<Vec<u8>, BTreeMap<usize, Vec<u8>>>,
     sides: Vec<u8>,
     changed_ms: u64,
-    running: BTreeMap<Id, BTreeSet<usize>>,
+    /// Who runs what, and whether nothing happened since that excuses a second execution.
+    running: BTreeMap<Id, BTreeMap<usize, Excuse>>,
+    out_of_sight_ms: u64,
+    reliable_calls: bool,
     started_calm: BTreeMap<Id, u32>,
     started_before: BTreeSet<Id>,
     granted: BTreeMap<(usize, u64, Id), Token>,
@@ -115,9 +125,18 @@ pub struct Oracle {
 type Verdict = Result<(), String>;
 
 impl Oracle {
-    pub fn new(origins: Vec<Id>, liar: Option<usize>) -> Oracle {
+    pub fn new(origins: Vec<Id>, plan: &Plan) -> Oracle {
         let sides = vec![0; origins.len()];
-        Oracle { liar, origins, sides, ..Oracle::default() }
+        let (liar, reliable_calls) = (plan.liar, plan.reliable_calls);
+        Oracle { liar, reliable_calls, origins, sides, ..Oracle::default() }
+    }
+
+    /// Some node came out of sight of another, or back into it, without a restart: until all have
+    /// seen that, each may take itself for the arbiter.
+    pub fn out_of_sight(&mut self, now_ms: u64) {
+        self.out_of_sight_ms = now_ms;
+        let running = self.running.values_mut().flat_map(BTreeMap::values_mut);
+        running.for_each(|excuse| *excuse = Excuse::OutOfSight);
     }
 
     /// Who reaches whom, from now on. A node that is down or stands still has a number of its own.
@@ -210,12 +229,14 @@ impl Oracle {
         let side = self.sides[node];
         let settled = now_ms >= self.changed_ms + SETTLE_MS;
         let running = self.running.entry(action).or_default();
-        let beside = running.iter().find(|other| **other != node && self.sides[**other] == side);
-        if let Some(other) = beside.filter(|_| settled) {
+        let excused = |excuse: Excuse| !settled && !(self.reliable_calls && excuse == Excuse::None);
+        let beside = running.iter().filter(|(other, _)| **other != node && self.sides[**other] == side);
+        if let Some((other, _)) = beside.clone().find(|(_, excuse)| !excused(**excuse)) {
             let action = hex::encode(action);
             return Err(format!("{action} started on node {node} while node {other} runs it"));
         }
-        running.insert(node);
+        let seen_by_all = now_ms >= self.out_of_sight_ms + DETECT_MS + WAIT_MS;
+        running.insert(node, if seen_by_all { Excuse::None } else { Excuse::OutOfSight });
         if now_ms < CALM_MS {
             self.started_before.insert(action);
             return Ok(());

@@ -120,7 +120,7 @@ impl World {
         let nodes: Vec<Node> = nodes.collect();
         let plain: Vec<Id> = origins.iter().map(|origin| origin.0).collect();
         World {
-            oracle: Oracle::new(plain, plan.liar),
+            oracle: Oracle::new(plain, &plan),
             now_ms: 0,
             heap: BTreeMap::new(),
             sequence: 0,
@@ -231,7 +231,10 @@ impl World {
 
     fn fault(&mut self, fault: Fault) {
         match fault {
-            Fault::Partition(sides) => self.sides = sides,
+            Fault::Partition(sides) => {
+                self.sides = sides;
+                self.oracle.out_of_sight(self.now_ms);
+            }
             Fault::Crash(node) => self.crash(node),
             Fault::LoseDisk(node) => {
                 self.crash(node);
@@ -248,10 +251,11 @@ impl World {
                 self.schedule_wake(node);
             }
             Fault::Pause(node, until_ms) => {
+                self.oracle.out_of_sight(self.now_ms);
                 self.paused_until[node] = until_ms.max(self.paused_until[node]);
             }
             // The time says it; everyone looks again.
-            Fault::Resume(_) => {}
+            Fault::Resume(_) => self.oracle.out_of_sight(self.now_ms),
             Fault::SetClock(node, skew_ms) => {
                 self.nodes[node].skew_ms = skew_ms;
                 return;
@@ -315,11 +319,22 @@ impl World {
                 Effect::Tell(seen) => self.oracle.see(self.now_ms, node, life, seen)?,
                 Effect::FinishAfter { ms, action, epoch } => {
                     self.schedule(self.now_ms + ms, Event::Finish { node, life, action, epoch });
+                    self.perhaps_freeze(node, ms);
                 }
             }
         }
         self.schedule_wake(node);
         Ok(())
+    }
+
+    /// Sometimes a process stands still from just after it began to run until after it would have
+    /// ended: it hands its work in as if no time had passed.
+    fn perhaps_freeze(&mut self, node: usize, ms: u64) {
+        let until_ms = self.now_ms + ms + self.dice.range(2_000, 15_000);
+        if until_ms < HEAL_MS && self.dice.permille(30) {
+            self.schedule(self.now_ms + 1, Event::Fault(Fault::Pause(node, until_ms)));
+            self.schedule(until_ms, Event::Fault(Fault::Resume(node)));
+        }
     }
 
     /// Most crashes hit where they hurt: around the persisting and telling of an own batch.
@@ -362,7 +377,7 @@ impl World {
     fn post(&mut self, from: usize, to: usize, packet: Packet) {
         let mut delay_ms = self.delay_ms();
         // Now and then something lies in a queue for much longer than a lease.
-        if self.now_ms < HEAL_MS && self.dice.permille(5) {
+        if self.now_ms < HEAL_MS && !self.plan.reliable_calls && self.dice.permille(5) {
             delay_ms += self.dice.range(5_000, 40_000);
         }
         self.schedule(self.now_ms + delay_ms, Event::Deliver { from, to, packet });
