@@ -30,7 +30,7 @@ const AVAILABLE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub enum FetchError {
     /// Nobody who was asked has it.
     #[error("{0} could not be fetched: {1}; check that a node that has it is up and joined")]
-    NotFound(Cid, WireError),
+    NotFound(Box<Cid>, Box<WireError>),
     /// It is here or arrived, but cannot be stored or read.
     #[error(transparent)]
     Store(#[from] AddError),
@@ -45,7 +45,7 @@ pub enum FetchError {
     Links(#[from] LinksError),
     /// More links than any honest DAG has.
     #[error("the content under {0} has more links than this node follows at once ({PENDING_MAX})")]
-    TooWide(Cid),
+    TooWide(Box<Cid>),
 }
 
 /// Fetches through one network into one store.
@@ -152,7 +152,7 @@ impl Fetcher {
     }
 
     async fn one(&self, cid: Cid, scope: Scope, hints: &[PeerId]) -> Result<Block, FetchError> {
-        let block = self.network.fetch(&cid, scope, hints).await.map_err(|why| FetchError::NotFound(cid, why))?;
+        let block = self.network.fetch(&cid, scope, hints).await.map_err(|why| FetchError::NotFound(Box::new(cid), Box::new(why)))?;
         self.metrics.fetched(block.bytes().len());
         Ok(block)
     }
@@ -203,6 +203,6 @@ impl Walk {
     fn push(&mut self, links: Vec<Cid>) -> Result<(), FetchError> {
         // Reversed, so that the first link of a file is fetched first.
         self.pending.extend(links.into_iter().rev().filter(|link| self.seen.insert(*link)));
-        if self.pending.len() > PENDING_MAX { Err(FetchError::TooWide(self.root)) } else { Ok(()) }
+        if self.pending.len() > PENDING_MAX { Err(FetchError::TooWide(Box::new(self.root))) } else { Ok(()) }
     }
 }

@@ -1,6 +1,7 @@
 //! `artdag-node`: run a node, show the demo, repair a data directory, invite another node.
 
 use std::{
+    io::IsTerminal,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
         return executor::launch_main();
     }
     let filter = EnvFilter::try_from_env("ARTDAG_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     match act(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

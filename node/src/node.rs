@@ -103,6 +103,9 @@ pub struct Node {
     ready: Ready,
 }
 
+/// What can be run here, and by what.
+type Executors = Vec<(Toolset, Arc<dyn Executor>)>;
+
 /// The ports, bound before anything is promised.
 struct Ports {
     grpc: TcpListener,
@@ -129,12 +132,15 @@ impl Node {
     /// See [`NodeError`]; nothing keeps running then.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
         let data_dir = config.data_dir.clone();
-        let (secrets, store) = {
+        let opened = {
             let config = config.clone();
-            blocking(move || open(&config)).await?
+            blocking(move || open(&config))
         };
+        // Asking ffmpeg its version takes longer than opening an empty store, so both at once.
+        let (opened, executors) = tokio::join!(opened, probe());
+        let (secrets, store) = opened?;
         let tasks = Tasks::new();
-        let started = Self::start_parts(config, &secrets, store, &tasks).await;
+        let started = Self::start_parts(config, &secrets, store, executors, &tasks).await;
         match started {
             Ok((network, ready)) => Ok(Self { tasks, network, data_dir, ready }),
             Err(error) => {
@@ -164,6 +170,7 @@ impl Node {
         config: Config,
         secrets: &Secrets,
         store: Store,
+        executors: Executors,
         tasks: &Tasks,
     ) -> Result<(Network, Ready), NodeError> {
         let key = SigningKey::from_bytes(&secrets.identity);
@@ -180,7 +187,7 @@ impl Node {
         let namespace = Namespace(secrets.namespace);
         let parts =
             Parts { own, namespace, config, store, network: network.clone(), records, metrics, tasks: tasks.clone() };
-        let ready = match parts.start(ports, events, unstarted).await {
+        let ready = match parts.start(ports, events, unstarted, executors).await {
             Ok(ready) => ready,
             Err(error) => {
                 network.shutdown().await;
@@ -192,9 +199,14 @@ impl Node {
 }
 
 impl Parts {
-    async fn start(self, ports: Ports, events: Events, unstarted: Unstarted) -> Result<Ready, NodeError> {
+    async fn start(
+        self,
+        ports: Ports,
+        events: Events,
+        unstarted: Unstarted,
+        executors: Executors,
+    ) -> Result<Ready, NodeError> {
         let ready = self.ready(&ports).await;
-        let executors = probe().await;
         let toolsets: Vec<String> = executors.iter().map(|(toolset, _)| toolset.to_string()).collect();
         let channels = Arc::new(MemberChannels::new(self.network.clone()));
         let fetcher = Fetcher::new(self.store.clone(), self.network.clone(), self.metrics.clone());
@@ -242,7 +254,7 @@ impl Parts {
 
     async fn worker(
         &self,
-        executors: Vec<(Toolset, Arc<dyn Executor>)>,
+        executors: Executors,
         fetcher: Fetcher,
         leases: Arc<Leases>,
     ) -> Result<Worker, NodeError> {
@@ -395,7 +407,7 @@ fn member_services(parts: &Parts, worker: Arc<Worker>, leases: Arc<Leases>) {
 }
 
 /// Which executors work here. One that does not is said, not fatal.
-async fn probe() -> Vec<(Toolset, Arc<dyn Executor>)> {
+async fn probe() -> Executors {
     let mut found = Vec::new();
     for body in executor::all() {
         match body.probe().await {

@@ -91,7 +91,7 @@ impl Secrets {
     /// # Errors
     /// See [`SecretsError`]; nothing is overwritten.
     pub fn open(data_dir: &Path, source: &KeySource) -> Result<Self, SecretsError> {
-        let identity = fixed_file(&data_dir.join("identity.key"), || entropy::random())?;
+        let identity = fixed_file(&data_dir.join("identity.key"), entropy::random)?;
         let cluster_key = cluster_key(data_dir, source)?;
         if cluster_key.is_empty() || cluster_key.len() > KEY_BYTES_MAX {
             return Err(SecretsError::KeyLength { length: cluster_key.len() });
@@ -139,7 +139,7 @@ fn cluster_key(data_dir: &Path, source: &KeySource) -> Result<Vec<u8>, SecretsEr
         KeySource::Kept if kept.exists() => {
             fs::read(&kept).map_err(|source| SecretsError::File { path: kept.clone(), source })
         }
-        KeySource::Kept => Ok(fixed_file::<32>(&kept, || entropy::random())?.to_vec()),
+        KeySource::Kept => Ok(fixed_file::<32>(&kept, entropy::random)?.to_vec()),
     }
 }
 

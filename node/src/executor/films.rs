@@ -102,6 +102,7 @@ async fn the_film_renders() {
         ("fourth", 2.4),
         ("fifth", 3.2),
         ("sixth", 4.0),
+        ("crossfade", 0.4),
     ];
     let plan = planned(FILM, &toolset, &parameters);
     let film = render(&plan, &ffmpeg, scratch.path(), &clip).await;

@@ -76,6 +76,9 @@ pub struct RecordsArgs {
     pub metrics: Arc<Metrics>,
 }
 
+/// A key and what is stored under it.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// A record on its way into a batch, and whom to tell when it is durable.
 type Publication = (Record, oneshot::Sender<()>);
 
@@ -311,7 +314,7 @@ fn begin_incarnation(state: &State) -> Result<u64, StateError> {
     Ok(incarnation)
 }
 
-fn stored_batches(state: &State) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StateError> {
+fn stored_batches(state: &State) -> Result<Vec<Row>, StateError> {
     let mut batches = Vec::new();
     let mut from = Vec::new();
     loop {

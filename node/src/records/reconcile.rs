@@ -37,7 +37,7 @@ pub async fn initiate(records: RecordsHandle, network: Network) {
         let new = members.iter().find(|peer| !greeted.contains(peer)).cloned();
         let asked = match new {
             Some(peer) => {
-                greeted.push(peer.clone());
+                greeted.push(peer);
                 Some(peer)
             }
             None if waited_ms >= INTERVAL_MS && !members.is_empty() => {

@@ -27,7 +27,7 @@ impl MemberChannels {
     #[must_use]
     pub fn to(&self, peer: &PeerId) -> Channel {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.entry(peer.clone()).or_insert_with(|| self.connect(peer.clone())).clone()
+        open.entry(*peer).or_insert_with(|| self.connect(*peer)).clone()
     }
 
     /// Forgets a member that left, so that the map holds live members only.
@@ -39,7 +39,7 @@ impl MemberChannels {
         let network = self.network.clone();
         // The address is a formality: the connector ignores it.
         Endpoint::from_static("http://member.artdag").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let (network, peer) = (network.clone(), peer.clone());
+            let network = network.clone();
             async move { network.open(&peer, Plane::Grpc).await.map(TokioIo::new) }
         }))
     }

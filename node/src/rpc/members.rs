@@ -64,7 +64,7 @@ impl Connected for MemberStream {
     type ConnectInfo = Caller;
 
     fn connect_info(&self) -> Caller {
-        Caller(self.peer.clone())
+        Caller(self.peer)
     }
 }
 
