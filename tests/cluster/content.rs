@@ -71,7 +71,8 @@ fn the_last_line_of_add_is_the_root() {
 #[test]
 fn what_nobody_has_is_an_error_and_no_file() {
     let cluster = Cluster::start(1, Isolation::None);
-    let nobody = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
+    // The raw block `nobody ever added this`.
+    let nobody = "bafkreiea2kbul4hoge6v336fowl63eb5w4r7nlnunafzvl66snmnjzkfqu";
     let target = cluster.file("target");
     let told = cluster.nodes[0].get(nobody, &target).failed();
     assert!(!told.is_empty());

@@ -141,26 +141,34 @@ fn a_full_disk_refuses_and_loses_nothing() {
     if !needs_root("a_full_disk_refuses_and_loses_nothing") {
         return;
     }
-    const DISK: u64 = 48 * 1024 * 1024;
+    // The node keeps 64 MiB back for its own records, so that a full disk cannot stop it.
+    const DISK: u64 = 128 << 20;
     let mut cluster = Cluster::empty(Isolation::None);
     let folder = cluster.data("a");
     cluster.grow(|options| options.place = Place::SmallDisk { folder, size_bytes: DISK });
     let node = &cluster.nodes[0];
-    let (small, large) = (cluster.file("small"), cluster.file("large"));
-    std::fs::write(&small, vec![7; 2_000_000]).expect("written");
-    std::fs::write(&large, vec![8; 64 * 1024 * 1024]).expect("written");
-    let kept = node.add(&small);
+    let inside = |name: &str| process::seen_by(node.pid(), &cluster.data("a").join(name));
+    let file = |name: &str, byte: u8, size: usize| {
+        std::fs::write(cluster.file(name), vec![byte; size]).expect("written");
+        cluster.file(name)
+    };
+    let kept = node.add(&file("small", 7, 2_000_000));
 
-    says(&node.artdag(&["add", text(&large)]).failed(), &["space"]);
-    let blobs = process::seen_by(node.pid(), &cluster.data("a").join("blobs"));
-    assert!(largest_file(&blobs) < 8_000_000, "no half file is left");
+    says(&node.artdag(&["add", text(&file("large", 8, 100 << 20))]).failed(), &["space"]);
+    assert!(largest_file(&inside("blobs")) < 8_000_000, "no half file is left");
+    assert!(largest_file(&inside("incoming")) < 8_000_000, "nor one that was being written");
 
+    // Somebody else fills the disk to the last byte.
+    let filler = inside("filler");
+    let full = std::fs::write(&filler, vec![1; usize::try_from(DISK).expect("small")]).expect_err("it is too small");
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    says(&node.artdag(&["add", text(&file("another", 9, 1_000_000))]).failed(), &["space"]);
     let copy = cluster.file("copy");
     node.get(&kept, &copy).ok();
     assert_eq!(std::fs::read(&copy).expect("copied"), vec![7; 2_000_000]);
-    let another = cluster.file("another");
-    std::fs::write(&another, vec![9; 1_000_000]).expect("written");
-    node.add(&another);
+
+    std::fs::remove_file(&filler).expect("it was just written");
+    node.add(&cluster.file("another"));
 }
 
 fn largest_file(folder: &Path) -> u64 {
