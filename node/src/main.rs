@@ -64,10 +64,17 @@ fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("artdag-node: {error:#}");
+            eprintln!("artdag-node: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with those of its causes that it does not name itself.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn act(command: Command) -> anyhow::Result<()> {
