@@ -83,8 +83,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read(body in proptest::collection::vec(any::<u8>(), 0..5000)) {
             let mut bytes = Vec::new();
-            futures::executor::block_on(write(&mut bytes, &body)).unwrap();
-            prop_assert_eq!(read_all(&bytes, 5000).unwrap(), Some(body));
+            futures::executor::block_on(write(&mut bytes, &body)).expect("framed");
+            prop_assert_eq!(read_all(&bytes, 5000).expect("framed"), Some(body));
         }
 
         #[test]
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn hostile_frames_are_refused() {
-        assert!(read_all(&[], 10).unwrap().is_none());
+        assert!(read_all(&[], 10).expect("framed").is_none());
         assert!(matches!(read_all(&[11], 10), Err(FrameError::TooLong(11, 10))));
         assert!(matches!(read_all(&[3, 1, 2], 10), Err(FrameError::Io(_))), "truncated body");
         assert!(matches!(read_all(&[0x80], 10), Err(FrameError::Io(_))), "truncated length");

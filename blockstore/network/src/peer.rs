@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn text_and_bytes_round_trip() {
         let peer = PeerId::from_seed(&[7; 32]);
-        assert_eq!(peer.to_string().parse::<PeerId>().unwrap(), peer);
-        assert_eq!(PeerId::from_bytes(&peer.to_bytes()).unwrap(), peer);
+        assert_eq!(peer.to_string().parse::<PeerId>().expect("well formed"), peer);
+        assert_eq!(PeerId::from_bytes(&peer.to_bytes()).expect("well formed"), peer);
         assert!(peer.to_string().starts_with("12D3Koo"));
         assert!("12D3Koo".parse::<PeerId>().is_err());
         assert!(PeerId::from_bytes(&[0x12, 0xff, 0]).is_err());
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_last_p2p_names_the_peer() {
         let peer = PeerId::from_seed(&[7; 32]);
-        let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}").parse().unwrap();
+        let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}").parse().expect("well formed");
         let (bare, found) = split_peer(address);
         assert_eq!(bare.to_string(), "/ip4/127.0.0.1/tcp/1");
         assert_eq!(found, Some(peer.0));
@@ -147,10 +147,10 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_resolved_and_addresses_left_alone() {
-        let named: Multiaddr = "/dns4/localhost/tcp/9".parse().unwrap();
-        let found = resolve(named).await.unwrap();
-        assert!(found.contains(&"/ip4/127.0.0.1/tcp/9".parse().unwrap()));
-        let plain: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().unwrap();
-        assert_eq!(resolve(plain.clone()).await.unwrap(), vec![plain]);
+        let named: Multiaddr = "/dns4/localhost/tcp/9".parse().expect("well formed");
+        let found = resolve(named).await.expect("well formed");
+        assert!(found.contains(&"/ip4/127.0.0.1/tcp/9".parse().expect("well formed")));
+        let plain: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse().expect("well formed");
+        assert_eq!(resolve(plain.clone()).await.expect("well formed"), vec![plain]);
     }
 }

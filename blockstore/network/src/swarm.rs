@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance};
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::gossipsub::{self, IdentTopic};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId as Libp2pPeerId, Swarm, identify, mdns, ping};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -22,8 +21,8 @@ use crate::bitswap::driver::Change;
 use crate::bitswap::message::Version;
 use crate::event::{Event, EventSender};
 use crate::gossip::gate;
-use crate::gossip::seal::{OpenFailure, Seal};
-use crate::limits::{COMMANDS, GOODBYE, MDNS_PEERS, PLANE_STREAMS_PER_PEER, SWARM_TICK};
+use crate::gossip::seal::Seal;
+use crate::limits::{COMMANDS, GOODBYE, PLANE_STREAMS_PER_PEER, SWARM_TICK};
 use crate::member;
 use crate::member::circle::{Action, Circle, Standing};
 use crate::member::handshake::Secret;
@@ -34,6 +33,9 @@ use crate::peer::{PeerId, is_loopback};
 use crate::plane::{Acceptors, Plane, Stream as PlaneStream};
 use crate::stream::{Inbound, Opener, Request};
 use crate::task::Tasks;
+
+mod dial;
+mod gossip;
 
 /// A connected peer, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,9 +172,6 @@ impl Driver {
     }
 
     async fn opened(&mut self, peer: PeerId, connection: ConnectionId, endpoint: ConnectedPoint) {
-        if let Some(reply) = self.dials.remove(&connection) {
-            let _ = reply.send(Ok(peer));
-        }
         let remote = endpoint.get_remote_address().clone();
         let present = self.present.entry(peer).or_insert_with(|| Present {
             agent: String::new(),
@@ -183,6 +182,10 @@ impl Driver {
         let dialled = endpoint.is_dialer().then(|| crate::peer::split_peer(remote).0);
         let actions = self.circle.opened(peer, dialled, Instant::now());
         self.perform(actions).await;
+        // Last: who dialled may fetch at once, and bitswap must know the peer by then.
+        if let Some(reply) = self.dials.remove(&connection) {
+            let _ = reply.send(Ok(peer));
+        }
     }
 
     async fn closed(&mut self, peer: PeerId, connection: ConnectionId, remaining: u32) {
@@ -377,53 +380,6 @@ impl Driver {
         }
     }
 
-    fn dial(&mut self, dial: Dial) {
-        let opts = match dial.peer {
-            Some(peer) if self.args.swarm.is_connected(&peer.0) => {
-                let _ = dial.reply.send(Ok(peer));
-                return;
-            }
-            Some(peer) => DialOpts::peer_id(peer.0).condition(PeerCondition::Always).addresses(dial.addresses).build(),
-            None => {
-                let Some(address) = dial.addresses.into_iter().next() else {
-                    return;
-                };
-                DialOpts::unknown_peer_id().address(address).build()
-            }
-        };
-        let connection = opts.connection_id();
-        match self.args.swarm.dial(opts) {
-            Ok(()) => {
-                self.dials.insert(connection, dial.reply);
-            }
-            Err(error) => {
-                let _ = dial.reply.send(Err(error.to_string()));
-            }
-        }
-    }
-
-    fn dial_known(&mut self, peer: Libp2pPeerId, addresses: Vec<Multiaddr>) {
-        let opts = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses);
-        if let Err(error) = self.args.swarm.dial(opts.build()) {
-            debug!(%peer, %error, "known peer was not dialled");
-        }
-    }
-
-    fn discovered(&mut self, found: Vec<(Libp2pPeerId, Multiaddr)>) {
-        let strangers = self.circle.connected().filter(|(_, it)| *it == Standing::Stranger);
-        let room = MDNS_PEERS.saturating_sub(strangers.count());
-        let mut peers: BTreeMap<Libp2pPeerId, Vec<Multiaddr>> = BTreeMap::new();
-        for (peer, address) in found {
-            if peer != self.args.local.0 && !self.args.swarm.is_connected(&peer) {
-                peers.entry(peer).or_default().push(crate::peer::split_peer(address).0);
-            }
-        }
-        for (peer, addresses) in peers.into_iter().take(room) {
-            debug!(%peer, "found on the local network");
-            self.dial_known(peer, addresses);
-        }
-    }
-
     fn disconnect(&mut self, peer: PeerId, reason: &str) {
         if self.args.swarm.disconnect_peer_id(peer.0).is_ok() {
             warn!(%peer, reason, "peer is disconnected");
@@ -438,41 +394,6 @@ impl Driver {
             agent: present.agent.clone(),
         };
         self.present.iter().map(info).collect()
-    }
-
-    fn publish(&mut self, sealed: Vec<u8>) -> bool {
-        let gossip = &mut self.args.swarm.behaviour_mut().gossip.inner;
-        match gossip.publish(self.args.topic.clone(), sealed) {
-            // Alone there is nobody to tell, and who comes later reconciles.
-            Ok(_) | Err(gossipsub::PublishError::NoPeersSubscribedToTopic) => true,
-            Err(error) => {
-                warn!(%error, "gossip was not published");
-                false
-            }
-        }
-    }
-
-    fn gossip(&mut self, forwarder: Libp2pPeerId, id: &gossipsub::MessageId, message: gossipsub::Message) {
-        let opened = match message.source {
-            Some(source) => self.args.seal.open(&PeerId(source), &message.data).map(|it| (it, source)),
-            None => Err(OpenFailure::Malformed),
-        };
-        let acceptance = match opened {
-            Ok((data, source)) => {
-                self.args.events.send(Event::Gossip { from: PeerId(source), data });
-                MessageAcceptance::Accept
-            }
-            Err(error) => {
-                self.args.counters.gossip_rejected();
-                warn!(%forwarder, %error, "gossip was rejected");
-                match error {
-                    OpenFailure::OtherEpoch(_) => MessageAcceptance::Ignore,
-                    OpenFailure::Malformed | OpenFailure::Forged => MessageAcceptance::Reject,
-                }
-            }
-        };
-        let gossip = &mut self.args.swarm.behaviour_mut().gossip.inner;
-        gossip.report_message_validation_result(id, &forwarder, acceptance);
     }
 
     /// Closes every connection, so that peers know at once; bounded.

@@ -189,6 +189,21 @@ async fn a_wrong_key_is_refused_with_a_reason_and_stays_a_public_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_dialled_may_fetch_at_once() {
+    let a = node(20, 1, TCP).await;
+    let public = add(&a.store, 8192);
+    a.store.set_public(&public, Visibility::Public).expect("marked");
+    for seed in 21..31 {
+        let b = node(seed, 9, TCP).await;
+        b.dial(&a).await;
+        let fetched = soon(b.network.fetch(&public, Scope::Anyone, &[])).await;
+        assert_eq!(*fetched.expect("public").cid(), public);
+        soon(b.network.shutdown()).await;
+    }
+    soon(a.network.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_see_private_blocks_and_who_has_them() {
     let (a, b) = members(3, 4, TCP).await;
     let root = add(&a.store, 4096);

@@ -13,7 +13,7 @@ use cid::Cid;
 use libp2p::Stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use super::WantId;
 use super::ask::{Ended, Purpose, Scope};
@@ -200,6 +200,14 @@ impl Driver {
                 for block in &received.message.blocks {
                     counters.received(block.bytes().len());
                 }
+                let message = &received.message;
+                trace!(
+                    %peer,
+                    blocks = message.blocks.len(),
+                    presences = message.presences.len(),
+                    entries = message.entries.len(),
+                    "bitswap message"
+                );
                 self.step(Input::Message(peer, received.message));
             }
             Report::Malformed(reason) => {
@@ -215,6 +223,7 @@ impl Driver {
                     info!(%peer, %reason, "bitswap peer cannot be written to");
                     self.args.opener.disconnect(peer, reason);
                 }
+                debug!(%peer, "no bitswap with this peer");
                 self.step(Input::Unreachable(peer));
             }
             Report::Found(found) => self.step(Input::Found(peer, found)),

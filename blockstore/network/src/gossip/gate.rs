@@ -157,3 +157,103 @@ impl NetworkBehaviour for Gate {
         self.inner.poll(cx).map(|event| event.map_out(Event::Gossip))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use libp2p::swarm::SwarmEvent;
+    use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
+
+    use super::*;
+    use crate::gossip::{behaviour, topic};
+    use crate::peer::keypair;
+
+    const NAMESPACE: [u8; 32] = [7; 32];
+
+    fn swarm<B: NetworkBehaviour>(seed: u8, inside: impl FnOnce(Gate) -> B) -> Swarm<B> {
+        let keypair = keypair(&[seed; 32]);
+        let gate = behaviour(&keypair, &NAMESPACE).expect("built");
+        SwarmBuilder::with_existing_identity(keypair)
+            .with_tokio()
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .expect("a transport")
+            .with_behaviour(|_| inside(gate))
+            .unwrap_or_else(|never| match never {})
+            .build()
+    }
+
+    /// A gated swarm, and one of a peer that uses gossipsub as it likes, connected to it.
+    async fn pair() -> (Swarm<Gate>, Swarm<Inner>) {
+        let mut gated = swarm(1, |gate| gate);
+        let mut hostile = swarm(2, |gate| gate.inner);
+        gated.listen_on("/ip4/127.0.0.1/tcp/0".parse().expect("an address")).expect("listens");
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = gated.select_next_some().await {
+                break address;
+            }
+        };
+        hostile.dial(address).expect("dials");
+        (gated, hostile)
+    }
+
+    fn is_message(event: &gossipsub::Event) -> bool {
+        matches!(event, gossipsub::Event::Message { .. })
+    }
+
+    #[tokio::test]
+    async fn an_unproved_peer_hears_nothing_and_is_not_heard_until_it_proves_itself() {
+        let (mut gated, mut hostile) = pair().await;
+        let peer = *hostile.local_peer_id();
+        let topic = topic(&NAMESPACE);
+        let mut clock = tokio::time::interval(Duration::from_millis(5));
+        let work = async {
+            // Both talk; it ends when the gate has had enough of the unproved one.
+            loop {
+                tokio::select! {
+                    _ = clock.tick() => {
+                        let _ = hostile.behaviour_mut().publish(topic.clone(), b"rumour".to_vec());
+                        let _ = gated.behaviour_mut().inner.publish(topic.clone(), b"secret".to_vec());
+                    }
+                    event = gated.select_next_some() => match event {
+                        SwarmEvent::Behaviour(Event::Flooding(from)) => {
+                            assert_eq!(from, peer);
+                            break;
+                        }
+                        SwarmEvent::Behaviour(Event::Gossip(event)) => assert!(!is_message(&event)),
+                        _ => {}
+                    },
+                    event = hostile.select_next_some() => {
+                        if let SwarmEvent::Behaviour(event) = event {
+                            assert!(!is_message(&event), "it heard {event:?}");
+                        }
+                    }
+                }
+            }
+            assert_eq!(gated.behaviour().inner.all_mesh_peers().count(), 0);
+            gated.behaviour_mut().prove(peer);
+            assert_eq!(gated.behaviour().held_events, 0);
+            let (mut heard, mut spoke) = (false, false);
+            while !(heard && spoke) {
+                tokio::select! {
+                    _ = clock.tick() => {
+                        let _ = hostile.behaviour_mut().publish(topic.clone(), b"news".to_vec());
+                        let _ = gated.behaviour_mut().inner.publish(topic.clone(), b"news".to_vec());
+                    }
+                    event = gated.select_next_some() => {
+                        if let SwarmEvent::Behaviour(Event::Gossip(event)) = event {
+                            heard |= is_message(&event);
+                        }
+                    }
+                    event = hostile.select_next_some() => {
+                        if let SwarmEvent::Behaviour(event) = event {
+                            spoke |= is_message(&event);
+                        }
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), work).await.expect("in time");
+    }
+}

@@ -101,14 +101,14 @@ mod tests {
         #[test]
         fn what_is_sealed_opens(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let origin = PeerId::from_seed(&[1; 32]);
-            let sealed = seal(1, 1, "t").seal(&origin, &data).unwrap();
+            let sealed = seal(1, 1, "t").seal(&origin, &data).expect("within the bound");
             prop_assert_eq!(seal(1, 1, "t").open(&origin, &sealed), Ok(data));
         }
 
         #[test]
         fn any_change_of_a_byte_is_noticed(at in 0..60_usize, flip in 1..=255_u8) {
             let origin = PeerId::from_seed(&[1; 32]);
-            let mut sealed = seal(1, 1, "t").seal(&origin, &[7; 40]).unwrap();
+            let mut sealed = seal(1, 1, "t").seal(&origin, &[7; 40]).expect("within the bound");
             let at = at % sealed.len();
             sealed[at] ^= flip;
             prop_assert!(seal(1, 1, "t").open(&origin, &sealed).is_err());
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn topic_epoch_origin_and_key_are_bound() {
         let origin = PeerId::from_seed(&[1; 32]);
-        let sealed = seal(1, 1, "t").seal(&origin, b"x").unwrap();
+        let sealed = seal(1, 1, "t").seal(&origin, b"x").expect("within the bound");
         let other = PeerId::from_seed(&[2; 32]);
         assert_eq!(seal(1, 1, "t").open(&other, &sealed), Err(OpenFailure::Forged));
         assert_eq!(seal(2, 1, "t").open(&origin, &sealed), Err(OpenFailure::Forged));

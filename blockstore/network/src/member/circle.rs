@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn address(port: u16) -> Multiaddr {
-        format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()
+        format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("known")
     }
 
     impl Circle {
@@ -311,7 +311,7 @@ mod tests {
     fn with_member(local: PeerId, peer: PeerId, now: Instant) -> (Circle, u64) {
         let mut circle = Circle::new(local);
         circle.opened(peer, Some(address(1)), now);
-        let session = circle.session(&peer).unwrap();
+        let session = circle.session(&peer).expect("known");
         circle.proved(peer, session);
         circle.joined(peer, session);
         (circle, session)
@@ -332,7 +332,7 @@ mod tests {
         let now = Instant::now();
         let mut circle = Circle::new(local);
         circle.opened(peer, None, now);
-        let old = circle.session(&peer).unwrap();
+        let old = circle.session(&peer).expect("known");
         circle.closed(peer, now);
         circle.opened(peer, None, now);
         assert!(circle.proved(peer, old).is_empty());
@@ -344,7 +344,7 @@ mod tests {
         let [local, peer, _] = peers();
         let mut circle = Circle::new(local);
         circle.opened(peer, None, Instant::now());
-        let session = circle.session(&peer).unwrap();
+        let session = circle.session(&peer).expect("known");
         assert!(circle.joined(peer, session).is_empty());
         assert_eq!(circle.members().count(), 0);
     }
@@ -383,7 +383,7 @@ mod tests {
         let now = Instant::now();
         let mut circle = Circle::new(local);
         circle.opened(peer, None, now);
-        let session = circle.session(&peer).unwrap();
+        let session = circle.session(&peer).expect("known");
         assert!(circle.told(peer, session, vec![(third, vec![address(3)])], now).is_empty());
     }
 
@@ -409,7 +409,7 @@ mod tests {
         let mut now = Instant::now();
         let mut circle = Circle::new(local);
         circle.opened(peer, None, now);
-        let session = circle.session(&peer).unwrap();
+        let session = circle.session(&peer).expect("known");
         let mut tries = 1;
         for _ in 0..20 {
             circle.link_ended(peer, session, now);

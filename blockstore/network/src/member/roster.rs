@@ -68,10 +68,10 @@ mod tests {
         #[test]
         fn what_is_told_is_heard(members in proptest::collection::vec((any::<[u8; 32]>(), 0..8_u16), 0..20)) {
             let roster: Roster = members.into_iter().map(|(seed, ports)| {
-                let address = |port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+                let address = |port| format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("well formed");
                 (PeerId::from_seed(&seed), (0..ports).map(address).collect())
             }).collect();
-            prop_assert_eq!(decode(&encode(&roster)).unwrap(), roster);
+            prop_assert_eq!(decode(&encode(&roster)).expect("well formed"), roster);
         }
 
         #[test]
@@ -90,6 +90,6 @@ mod tests {
         assert!(decode(&bytes(vec![one(&peer, vec![vec![]; ADDRESSES_PER_MEMBER + 1])])).is_err());
         assert!(decode(&bytes(vec![one(&[9; 80], vec![])])).is_err());
         let odd = one(&peer, vec![vec![0xff; 3], vec![4; ADDRESS_BYTES + 1]]);
-        assert_eq!(decode(&bytes(vec![odd])).unwrap()[0].1, Vec::<Multiaddr>::new());
+        assert_eq!(decode(&bytes(vec![odd])).expect("well formed")[0].1, Vec::<Multiaddr>::new());
     }
 }
