@@ -8,7 +8,7 @@ use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use cid::Cid;
 use sha2::{Digest, Sha256};
@@ -30,6 +30,8 @@ use crate::unixfs::Layout;
 
 /// Nobody but root can write to a blob by accident.
 const READ_ONLY: u32 = 0o444;
+/// Adds of different files rarely share a lane, and may then wait for one fsync of each other.
+pub(crate) const ADOPT_LANES: usize = 64;
 /// Entries handed to the index at a time.
 const INDEX_BATCH: usize = 100;
 
@@ -154,6 +156,9 @@ impl Store {
     /// Makes an imported file part of the store. Durable on return.
     pub(crate) fn adopt(&self, imported: Imported, bytes: Bytes) -> Result<Added, AddError> {
         let Imported { root, note, dag_file } = imported;
+        // Two adds of one file must not undo each other's blob.
+        let turn = &self.inner.adopting[usize::from(note.blake3[0]) % ADOPT_LANES];
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.holds_blob(&root, &note)? {
             if let Bytes::Users { path, .. } = &bytes {
                 std::fs::remove_file(path).map_err(|e| AddError::io("remove", path, e))?;
@@ -169,24 +174,28 @@ impl Store {
         let undo = move_in(bytes, &blob).map_err(fault)?;
         let named = name_dag(dag_file, &dag).and_then(|()| disk::sync_directory(&dir));
         if let Err(error) = named {
-            undo.run(&dag);
+            self.undo_unless_known(undo, &root, &dag);
             return Err(fault(error));
         }
         let entry = JournalEntry::BlobAdded { blake3: note.blake3, root, size: note.size };
         let numbers = match self.inner.state.write(vec![Write::Blob(entry, note.clone())]) {
             Ok(numbers) => numbers,
             Err(error) => {
-                // The commit may have reached the disk all the same; only a clear "no" lets us take it back.
-                let known = self.inner.state.get_slot(Slot::Files, &root.to_bytes());
-                if matches!(known, Ok(None)) {
-                    undo.run(&dag);
-                }
+                self.undo_unless_known(undo, &root, &dag);
                 return Err(error.into());
             }
         };
         self.inner.files.forget(&Container::Blob(note.blake3));
         self.index_blob(&root, &note, &numbers);
         Ok(Added::file(root, &note))
+    }
+
+    /// A commit that failed may have reached the disk all the same, and an earlier add may have promised this
+    /// blob: only a clear "never heard of it" lets us take it back.
+    fn undo_unless_known(&self, undo: Undo, root: &Cid, dag: &Path) {
+        if matches!(self.inner.state.get_slot(Slot::Files, &root.to_bytes()), Ok(None)) {
+            undo.run(dag);
+        }
     }
 
     /// Whether this very file is journalled, on disk and indexed.
@@ -209,7 +218,8 @@ impl Store {
             numbers.iter().try_for_each(|number| index.mark_journal(*number)).map_err(ReferenceFault::Index)
         });
         if let Err(error) = marked {
-            tracing::warn!(%error, %root, "the block index will catch up later");
+            // Acknowledged and not findable must never be: the next look-up rebuilds from the journal.
+            index.distrust(&error.to_string());
         }
     }
 }

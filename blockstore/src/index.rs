@@ -129,6 +129,11 @@ impl Index {
         trees.is_some()
     }
 
+    /// Closes the index because its owner knows that something is missing from it.
+    pub fn distrust(&self, reason: &str) {
+        self.fail(Broken(reason.to_owned()));
+    }
+
     /// Throws the index away and lets `fill` build it anew. Readers and adders wait meanwhile, because a half
     /// filled index would call present blocks missing.
     pub fn rebuild<E>(&self, fill: impl FnOnce(&mut Filler<'_>) -> Result<(), E>) -> Result<Result<(), E>, Broken> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cid::Cid;
 
+use crate::blob::ADOPT_LANES;
 use crate::block::{Block, MAX_IDENTITY_BYTES, verify};
 use crate::cid::{IDENTITY, key};
 use crate::disk;
@@ -72,6 +73,8 @@ pub(crate) struct Inner {
     pub index: Index,
     pub state: State,
     pub files: Files,
+    /// One add of a blob at a time, by the first byte of its BLAKE3.
+    pub adopting: [Mutex<()>; ADOPT_LANES],
     /// One change of the public set at a time.
     pub publishing: Mutex<()>,
     rebuilding: Mutex<()>,
@@ -100,6 +103,7 @@ impl Store {
                 packs,
                 index,
                 state,
+                adopting: std::array::from_fn(|_| Mutex::new(())),
                 publishing: Mutex::new(()),
                 rebuilding: Mutex::new(()),
                 _lock: lock,

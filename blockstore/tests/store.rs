@@ -380,6 +380,41 @@ fn many_threads_put_the_same_and_different_blocks() {
     }
 }
 
+#[test]
+fn many_threads_add_the_same_large_file_and_all_are_told_the_truth() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let bytes = content(11, 2 * CHUNK_BYTES);
+    let mut told: Vec<Cid> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| add(&store, &bytes).expect("add").cid)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    told.dedup();
+    assert_eq!(told.len(), 1);
+    assert_eq!(read_all(&store, &told[0]), bytes);
+    let usage = store.usage().expect("usage");
+    assert_eq!((usage.blobs, usage.bytes), (1, bytes.len() as u64));
+    assert!(file_names(&dir.path().join("incoming")).is_empty());
+}
+
+#[test]
+fn an_add_that_fails_at_its_rename_leaves_nothing_and_works_the_next_time() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let (first, second) = (content(12, 2 * CHUNK_BYTES), content(13, 2 * CHUNK_BYTES));
+    let kept = add(&store, &first).expect("add");
+    // A directory in the way of the second blob's name: its rename fails after everything was hashed.
+    let name = hex::encode(blake3::hash(&second).as_bytes());
+    let blob = dir.path().join("blobs").join(&name[..2]).join(&name);
+    std::fs::create_dir_all(blob.join("in the way")).expect("mkdir");
+    assert!(matches!(add(&store, &second), Err(AddError::Io { .. })));
+    assert!(file_names(&dir.path().join("incoming")).is_empty());
+    assert_eq!(read_all(&store, &kept.cid), first);
+    std::fs::remove_dir_all(&blob).expect("clear the way");
+    let added = add(&store, &second).expect("add");
+    assert_eq!(read_all(&store, &added.cid), second);
+}
+
 // ---- audiences ----
 
 #[test]
