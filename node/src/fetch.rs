@@ -152,7 +152,11 @@ impl Fetcher {
     }
 
     async fn one(&self, cid: Cid, scope: Scope, hints: &[PeerId]) -> Result<Block, FetchError> {
-        let block = self.network.fetch(&cid, scope, hints).await.map_err(|why| FetchError::NotFound(Box::new(cid), Box::new(why)))?;
+        let block = self
+            .network
+            .fetch(&cid, scope, hints)
+            .await
+            .map_err(|why| FetchError::NotFound(Box::new(cid), Box::new(why)))?;
         self.metrics.fetched(block.bytes().len());
         Ok(block)
     }

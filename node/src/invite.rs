@@ -105,7 +105,10 @@ mod tests {
         let text = invite().to_string();
         assert!(Invite::looks_like(&text));
         assert_eq!(Invite::parse(&text), Ok(invite()));
-        assert_eq!(Invite::parse(&format!(" {text}\n").trim().to_uppercase().replace("ARTDAG1", "artdag1")), Ok(invite()));
+        assert_eq!(
+            Invite::parse(&format!(" {text}\n").trim().to_uppercase().replace("ARTDAG1", "artdag1")),
+            Ok(invite())
+        );
     }
 
     #[test]

@@ -72,9 +72,11 @@ fn main() -> ExitCode {
 
 /// The error with those of its causes that it does not name itself.
 fn sentence(error: &anyhow::Error) -> String {
-    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 fn act(command: Command) -> anyhow::Result<()> {
@@ -134,13 +136,16 @@ fn repair(data_dir: &Path) -> anyhow::Result<()> {
 }
 
 fn invite(data_dir: &Path, key_file: Option<PathBuf>) -> anyhow::Result<()> {
-    let ready = read_ready(data_dir)
-        .with_context(|| format!("no node runs in {}; start it with: artdag-node run --data-dir {0}", data_dir.display()))?;
+    let ready = read_ready(data_dir).with_context(|| {
+        format!("no node runs in {}; start it with: artdag-node run --data-dir {0}", data_dir.display())
+    })?;
     let key = match (key_file, std::env::var_os("ARTDAG_CLUSTER_KEY")) {
         (Some(file), _) => KeySource::File(file),
         (None, Some(key)) => KeySource::Bytes(OsStringExt::into_vec(key)),
         (None, None) if data_dir.join("cluster.key").exists() => KeySource::Kept,
-        (None, None) => bail!("the cluster key is not kept here; give it as the node got it: --cluster-key-file or ARTDAG_CLUSTER_KEY"),
+        (None, None) => bail!(
+            "the cluster key is not kept here; give it as the node got it: --cluster-key-file or ARTDAG_CLUSTER_KEY"
+        ),
     };
     let secrets = Secrets::open(data_dir, &key)?;
     let invite = Invite {

@@ -220,8 +220,7 @@ impl Parts {
             metrics: self.metrics.clone(),
         }));
         let worker = Arc::new(self.worker(executors, fetcher.clone(), leases.clone()).await?);
-        let directory =
-            Arc::new(Directory::new(self.own, self.network.clone(), self.records.clone(), worker.clone()));
+        let directory = Arc::new(Directory::new(self.own, self.network.clone(), self.records.clone(), worker.clone()));
         let (changed, membership) = watch::channel(0);
         let runs = Arc::new(Runs::new(RunsArgs {
             own: self.own,
@@ -252,12 +251,7 @@ impl Parts {
         Ok(ready)
     }
 
-    async fn worker(
-        &self,
-        executors: Executors,
-        fetcher: Fetcher,
-        leases: Arc<Leases>,
-    ) -> Result<Worker, NodeError> {
+    async fn worker(&self, executors: Executors, fetcher: Fetcher, leases: Arc<Leases>) -> Result<Worker, NodeError> {
         let workspaces = self.config.data_dir.join("work");
         let path = workspaces.clone();
         // Whatever lies here belongs to a process that is gone.
@@ -309,7 +303,13 @@ impl Parts {
     }
 
     /// Takes in what the network says.
-    fn follow(&self, mut events: Events, leases: Arc<Leases>, channels: Arc<MemberChannels>, changed: watch::Sender<u64>) {
+    fn follow(
+        &self,
+        mut events: Events,
+        leases: Arc<Leases>,
+        channels: Arc<MemberChannels>,
+        changed: watch::Sender<u64>,
+    ) {
         let records = self.records.clone();
         self.tasks.spawn_until_stop("network events", async move {
             let mut news = records.news();
@@ -362,11 +362,8 @@ impl Parts {
     }
 
     fn edges(&self, ports: Ports, fetcher: Fetcher, directory: Arc<Directory>, runs: Arc<Runs>) {
-        let observed = http::Observed {
-            metrics: self.metrics.clone(),
-            network: self.network.clone(),
-            store: self.store.clone(),
-        };
+        let observed =
+            http::Observed { metrics: self.metrics.clone(), network: self.network.clone(), store: self.store.clone() };
         self.tasks.spawn("http edge", http::serve(ports.http, http::observe_router(observed), self.tasks.clone()));
         let gateway = http::gateway::router(fetcher.clone());
         self.tasks.spawn("gateway edge", http::serve(ports.gateway, gateway, self.tasks.clone()));

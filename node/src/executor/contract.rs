@@ -51,7 +51,6 @@ impl Bench {
             kind: case.kind,
             config: ipld(&case.config),
             threads: 2,
-            seed: 7,
             inputs: case.inputs.clone(),
             workspace: workspace.keep(),
             timeout: Duration::from_secs(120),

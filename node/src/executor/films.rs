@@ -50,7 +50,6 @@ async fn render(plan: &Plan, executor: &dyn Executor, scratch: &Path, clip: &Pat
             kind: step.kind,
             config: step.config.clone(),
             threads: plan.threads,
-            seed: plan.seed,
             inputs: inputs.collect(),
             workspace: tempfile::tempdir_in(scratch).expect("scratch is writable").keep(),
             timeout: Duration::from_secs(120),

@@ -45,8 +45,6 @@ pub struct Job {
     pub config: Ipld,
     /// Pinned by the plan: another number gives other bytes.
     pub threads: u32,
-    /// Of the run; only steps that say so use it.
-    pub seed: u64,
     /// In the order of the step.
     pub inputs: Vec<PathBuf>,
     /// Empty, and of this step alone. The caller removes it.

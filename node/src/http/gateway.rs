@@ -33,7 +33,12 @@ pub fn router(fetcher: Fetcher) -> Router {
     Router::new().route("/ipfs/{*path}", get(serve)).with_state(fetcher)
 }
 
-async fn serve(State(fetcher): State<Fetcher>, Path(path): Path<String>, method: Method, headers: HeaderMap) -> Response {
+async fn serve(
+    State(fetcher): State<Fetcher>,
+    Path(path): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
     match answer(&fetcher, &path, &method, &headers).await {
         Ok(response) => response,
         Err(error) => refuse(&error),
@@ -44,7 +49,9 @@ async fn answer(fetcher: &Fetcher, path: &str, method: &Method, headers: &Header
     let named = resolve(fetcher, path.trim_end_matches('/').to_owned()).await?;
     match named.kind {
         EntryKind::File => file(fetcher, path, &named, method, headers).await,
-        EntryKind::Directory if !path.ends_with('/') => Ok(Redirect::permanent(&format!("/ipfs/{path}/")).into_response()),
+        EntryKind::Directory if !path.ends_with('/') => {
+            Ok(Redirect::permanent(&format!("/ipfs/{path}/")).into_response())
+        }
         EntryKind::Directory => {
             let index = format!("{path}index.html");
             match resolve(fetcher, index.clone()).await {
@@ -76,7 +83,13 @@ async fn resolve(fetcher: &Fetcher, path: String) -> Result<Named, FetchError> {
     fetcher.reading(Scope::Anyone, read).await
 }
 
-async fn file(fetcher: &Fetcher, path: &str, named: &Named, method: &Method, headers: &HeaderMap) -> Result<Response, FetchError> {
+async fn file(
+    fetcher: &Fetcher,
+    path: &str,
+    named: &Named,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, FetchError> {
     let etag = format!("\"{}\"", named.cid);
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::IF_NONE_MATCH).is_some_and(|sent| sent == "*" || sent.contains(&etag)) {
@@ -104,7 +117,8 @@ async fn file(fetcher: &Fetcher, path: &str, named: &Named, method: &Method, hea
         .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .header("X-Ipfs-Path", format!("/ipfs/{path}"));
     if status == StatusCode::PARTIAL_CONTENT {
-        response = response.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, named.size));
+        response =
+            response.header(header::CONTENT_RANGE, format!("bytes {}-{}/{}", bytes.start, bytes.end - 1, named.size));
     }
     let body = if *method == Method::HEAD { Body::empty() } else { body(fetcher.clone(), named.cid, bytes) };
     Ok(response.body(body).unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
@@ -151,14 +165,16 @@ fn content_type(path: &str, first: &[u8]) -> String {
     if let Some(kind) = infer::get(first) {
         return kind.mime_type().to_owned();
     }
-    let looks_like_text = !first.contains(&0) && std::str::from_utf8(&first[..first.len().min(SNIFF_BYTES - 4)]).is_ok();
+    let looks_like_text =
+        !first.contains(&0) && std::str::from_utf8(&first[..first.len().min(SNIFF_BYTES - 4)]).is_ok();
     let kind = if looks_like_text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     kind.to_owned()
 }
 
 async fn listing(fetcher: &Fetcher, path: &str, cid: Cid) -> Result<Response, FetchError> {
     let entries = fetcher.reading(Scope::Anyone, move |store| store.list(&cid)).await?;
-    let mut page = format!("<!doctype html><meta charset=utf-8><title>{0}</title><h1>/ipfs/{0}</h1><ul>\n", escape(path));
+    let mut page =
+        format!("<!doctype html><meta charset=utf-8><title>{0}</title><h1>/ipfs/{0}</h1><ul>\n", escape(path));
     for entry in entries.iter().take(LISTED_MAX) {
         let name = escape(&entry.name);
         let link: String = entry.name.bytes().map(percent).collect();
@@ -168,7 +184,8 @@ async fn listing(fetcher: &Fetcher, path: &str, cid: Cid) -> Result<Response, Fe
         page.push_str(&format!("<li>and {} more\n", entries.len() - LISTED_MAX));
     }
     page.push_str("</ul>\n");
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()), (header::ETAG, format!("\"DirIndex-{cid}\""))];
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()), (header::ETAG, format!("\"DirIndex-{cid}\""))];
     Ok((headers, page).into_response())
 }
 
@@ -177,7 +194,11 @@ fn escape(text: &str) -> String {
 }
 
 fn percent(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
 }
 
 fn refuse(error: &FetchError) -> Response {

@@ -21,8 +21,8 @@ use cid::Cid;
 use tokio::sync::Notify;
 use tracing::debug;
 
-pub use self::wire_form::{decode_epoch, encode_decision, encode_renewed};
 use self::wire_form::{decode_decision, decode_renewed, encode_epoch};
+pub use self::wire_form::{decode_epoch, encode_decision, encode_renewed};
 use crate::{clock, metrics::Metrics, records::RecordsHandle, rpc::channel::MemberChannels};
 
 /// An arbiter that does not answer within this is taken for gone.

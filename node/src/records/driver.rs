@@ -27,12 +27,7 @@ pub struct Driver {
 
 impl Driver {
     /// With an empty outbox.
-    pub fn new(
-        key: SigningKey,
-        handle: RecordsHandle,
-        network: Network,
-        queue: mpsc::Receiver<Publication>,
-    ) -> Self {
+    pub fn new(key: SigningKey, handle: RecordsHandle, network: Network, queue: mpsc::Receiver<Publication>) -> Self {
         Self { key, handle, network, queue, outbox: Outbox::default(), waiting: VecDeque::new() }
     }
 

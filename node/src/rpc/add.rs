@@ -29,7 +29,8 @@ pub enum Step {
 
 /// Consumes a call to its end. A channel that closes without [`Step::End`] was cut off.
 pub fn run(store: &Store, mut parts: mpsc::Receiver<Step>, answers: &mpsc::Sender<Result<AddResponse, Status>>) {
-    let mut session = Session { store, options: AddOptions::default(), open: None, root: Folder::default(), entries: 0 };
+    let mut session =
+        Session { store, options: AddOptions::default(), open: None, root: Folder::default(), entries: 0 };
     loop {
         let outcome = match parts.blocking_recv() {
             Some(Step::Part(part)) => session.part(part),
@@ -105,7 +106,9 @@ impl Session<'_> {
     fn begin(&mut self, entry: Entry) -> Result<(), Status> {
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
-            return Err(Status::resource_exhausted(format!("more than {ENTRIES_MAX} entries in one call; add sub-folders apart")));
+            return Err(Status::resource_exhausted(format!(
+                "more than {ENTRIES_MAX} entries in one call; add sub-folders apart"
+            )));
         }
         check_path(&entry.path)?;
         match entry.kind() {
@@ -206,9 +209,9 @@ impl Folder {
 
 fn written(error: &std::io::Error) -> Status {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => {
-            Status::resource_exhausted("this node has no space left; free some or move its data directory, then add again")
-        }
+        std::io::ErrorKind::StorageFull => Status::resource_exhausted(
+            "this node has no space left; free some or move its data directory, then add again",
+        ),
         _ => Status::internal(format!("this node could not write: {error}")),
     }
 }

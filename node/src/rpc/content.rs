@@ -11,7 +11,10 @@ use super::{
     add,
     status::{IntoStatus, invalid, parse_cid},
 };
-use crate::{fetch::Fetcher, task::{Tasks, blocking}};
+use crate::{
+    fetch::Fetcher,
+    task::{Tasks, blocking},
+};
 
 /// Bytes of one data message; large enough to be cheap, small enough to share a connection.
 const DATA_BYTES: usize = 256 * 1024;
@@ -216,7 +219,8 @@ impl Sender {
         while let Some((path, cid, depth)) = stack.pop() {
             let found = self.fetcher.reading(Scope::Anyone, move |store| store.kind(&cid)).await;
             let (found, size) = found.map_err(IntoStatus::into_status)?;
-            let mut entry = wire::Entry { path: path.clone(), kind: kind(found).into(), size, ..wire::Entry::default() };
+            let mut entry =
+                wire::Entry { path: path.clone(), kind: kind(found).into(), size, ..wire::Entry::default() };
             match found {
                 EntryKind::File => {
                     self.send(wire::get_response::Part::Entry(entry)).await?;

@@ -73,22 +73,25 @@ impl wire::pins_server::Pins for PinsService {
     async fn list_pins(&self, _: Request<wire::ListPinsRequest>) -> Result<Response<Self::ListPinsStream>, Status> {
         let (answers, stream) = mpsc::channel(16);
         let store = self.store.clone();
-        self.tasks.spawn_until_stop("list pins", blocking(move || {
-            let mut after = None;
-            loop {
-                let page = match store.pins(after.as_ref(), PAGE) {
-                    Ok(page) => page,
-                    Err(error) => return drop(answers.blocking_send(Err(error.into_status()))),
-                };
-                let Some(last) = page.last() else { return };
-                after = Some(last.cid);
-                for pin in &page {
-                    if answers.blocking_send(Ok(encode(pin))).is_err() {
-                        return;
+        self.tasks.spawn_until_stop(
+            "list pins",
+            blocking(move || {
+                let mut after = None;
+                loop {
+                    let page = match store.pins(after.as_ref(), PAGE) {
+                        Ok(page) => page,
+                        Err(error) => return drop(answers.blocking_send(Err(error.into_status()))),
+                    };
+                    let Some(last) = page.last() else { return };
+                    after = Some(last.cid);
+                    for pin in &page {
+                        if answers.blocking_send(Ok(encode(pin))).is_err() {
+                            return;
+                        }
                     }
                 }
-            }
-        }));
+            }),
+        );
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -98,9 +101,5 @@ fn encode(pin: &Pin) -> wire::Pin {
         PinKind::Recursive => wire::PinKind::Recursive,
         PinKind::Direct => wire::PinKind::Direct,
     };
-    wire::Pin {
-        cid: pin.cid.to_string(),
-        kind: kind.into(),
-        name: pin.name.clone(),
-    }
+    wire::Pin { cid: pin.cid.to_string(), kind: kind.into(), name: pin.name.clone() }
 }

@@ -41,7 +41,8 @@ impl wire::records_server::Records for RecordsService {
             .try_into()
             .map_err(|_| invalid("a cache_id or action_id has 32 bytes, 64 hex digits"))?;
         let found = self.records.by_either(id);
-        let found = found.ok_or_else(|| Status::not_found(format!("no result for {} is known here", hex::encode(id))))?;
+        let found =
+            found.ok_or_else(|| Status::not_found(format!("no result for {} is known here", hex::encode(id))))?;
         Ok(Response::new(encode(found)))
     }
 

@@ -68,7 +68,9 @@ impl IntoStatus for RunError {
         match self {
             RunError::Recipe(text) | RunError::Input(text) => Status::invalid_argument(text),
             RunError::Toolset(text) => Status::failed_precondition(text),
-            RunError::Unknown(id) => Status::not_found(format!("no run {id} on this node; `artdag runs ls` lists them")),
+            RunError::Unknown(id) => {
+                Status::not_found(format!("no run {id} on this node; `artdag runs ls` lists them"))
+            }
             RunError::Full(max) => {
                 Status::resource_exhausted(format!("{max} runs are under way on this node; wait for one to end"))
             }

@@ -9,7 +9,9 @@ use std::{
 use artdag_core::{
     identity::{ActionId, Origin, action_id},
     planner::{Plan, StepInput},
-    scheduler::{Input, Limits, NodeInfo, Output, RunOutcome, Reuse, Scheduler, StepEvent, StepState as CoreState, StepStatus},
+    scheduler::{
+        Input, Limits, NodeInfo, Output, Reuse, RunOutcome, Scheduler, StepEvent, StepState as CoreState, StepStatus,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -280,9 +282,7 @@ fn event(progress: Progress) -> StepEvent {
             reused: if done.reused { Reuse::Reused } else { Reuse::Executed },
             node: done.node,
         },
-        Progress::Failed(failed) => {
-            StepEvent::Failed { class: failed.class, message: failed.message }
-        }
+        Progress::Failed(failed) => StepEvent::Failed { class: failed.class, message: failed.message },
     }
 }
 

@@ -4,7 +4,13 @@
 //! A result is told only after its bytes and its record are durable. Leases only save work: with
 //! every lease lost the same result comes out, twice as dear.
 
-use std::{collections::HashMap, fs, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use artdag_blockstore::{AddError, Added, Ingest, Store};
 use artdag_core::{
@@ -243,7 +249,6 @@ impl Worker {
             kind: order.action.kind,
             config: order.action.config.clone(),
             threads: pinned(&order.action).map_or(1, |pinned| pinned.threads),
-            seed: 0,
             disk_bytes: STEP_DISK_BYTES,
             inputs,
             workspace: workspace.scratch(),
