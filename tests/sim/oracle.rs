@@ -229,9 +229,9 @@ impl Oracle {
         let side = self.sides[node];
         let settled = now_ms >= self.changed_ms + SETTLE_MS;
         let running = self.running.entry(action).or_default();
-        let excused = |excuse: Excuse| !settled && !(self.reliable_calls && excuse == Excuse::None);
-        let beside = running.iter().filter(|(other, _)| **other != node && self.sides[**other] == side);
-        if let Some((other, _)) = beside.clone().find(|(_, excuse)| !excused(**excuse)) {
+        let promised = |excuse: Excuse| settled || (self.reliable_calls && excuse == Excuse::None);
+        let mut beside = running.iter().filter(|(other, _)| **other != node && self.sides[**other] == side);
+        if let Some((other, _)) = beside.find(|(_, excuse)| promised(**excuse)) {
             let action = hex::encode(action);
             return Err(format!("{action} started on node {node} while node {other} runs it"));
         }

@@ -35,8 +35,8 @@ pub enum Fault {
     Restart(usize),
     /// The process stands still until then.
     Pause(usize, u64),
-    /// It runs again.
-    Resume(usize),
+    /// A pause is over: the process runs again.
+    Resume,
     /// The wall clock is set.
     SetClock(usize, i64),
 }
@@ -120,7 +120,7 @@ fn faults(dice: &mut Dice, nodes: usize) -> Vec<(u64, Fault)> {
             8 => {
                 let until = (at + dice.range(1_000, 30_000)).min(HEAL_MS);
                 faults.push((at, Fault::Pause(node, until)));
-                faults.push((until, Fault::Resume(node)));
+                faults.push((until, Fault::Resume));
             }
             _ => faults.push((at, Fault::SetClock(node, skew(dice)))),
         }

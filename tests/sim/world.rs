@@ -255,7 +255,7 @@ impl World {
                 self.paused_until[node] = until_ms.max(self.paused_until[node]);
             }
             // The time says it; everyone looks again.
-            Fault::Resume(_) => self.oracle.out_of_sight(self.now_ms),
+            Fault::Resume => self.oracle.out_of_sight(self.now_ms),
             Fault::SetClock(node, skew_ms) => {
                 self.nodes[node].skew_ms = skew_ms;
                 return;
@@ -333,7 +333,7 @@ impl World {
         let until_ms = self.now_ms + ms + self.dice.range(2_000, 15_000);
         if until_ms < HEAL_MS && self.dice.permille(30) {
             self.schedule(self.now_ms + 1, Event::Fault(Fault::Pause(node, until_ms)));
-            self.schedule(until_ms, Event::Fault(Fault::Resume(node)));
+            self.schedule(until_ms, Event::Fault(Fault::Resume));
         }
     }
 
