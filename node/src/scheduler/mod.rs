@@ -9,6 +9,7 @@ mod dispatch;
 pub mod run;
 mod submit;
 pub mod worker;
+mod workspace;
 
 use std::{
     collections::BTreeMap,

@@ -5,10 +5,9 @@
 //! every lease lost the same result comes out, twice as dear.
 
 use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -34,6 +33,8 @@ use crate::{
     records::RecordsHandle,
     task::blocking,
 };
+
+use super::workspace::Workspace;
 
 /// A step that wants to write more than this is not rendering, it is filling the disk.
 const STEP_DISK_BYTES: u64 = 64 * 1024 * 1024 * 1024;
@@ -110,6 +111,9 @@ pub struct Worker {
     args: WorkerArgs,
     slots: Arc<Semaphore>,
     executors: HashMap<String, Arc<dyn Executor>>,
+    /// What this node is at: the arbiter knows one holder a node, so two orders for one action are
+    /// merged here.
+    under_way: Mutex<HashSet<ActionId>>,
 }
 
 impl Worker {
@@ -118,7 +122,7 @@ impl Worker {
     pub fn new(args: WorkerArgs) -> Self {
         let slots = Arc::new(Semaphore::new(args.slots as usize));
         let executors = args.executors.iter().map(|(toolset, body)| (toolset.to_string(), body.clone())).collect();
-        Self { args, slots, executors }
+        Self { args, slots, executors, under_way: Mutex::default() }
     }
 
     /// Steps under way now.
@@ -159,6 +163,11 @@ impl Worker {
                 Known::Lost(cid) => lost = Some(cid),
                 Known::Not => {}
             }
+            let Some(_turn) = self.begin(id) else {
+                let _ = tell.send(Progress::Following { holder: self.args.own }).await;
+                self.await_news(&id, FOLLOW_POLL_MS, cancel).await?;
+                continue;
+            };
             // The slot is taken before the lease, so that nobody holds the right to run a step
             // without the means to.
             let slot = self.slots.clone().try_acquire_owned().map_err(|_| busy())?;
@@ -189,6 +198,12 @@ impl Worker {
         }
     }
 
+    /// The only one at this action on this node, until the turn is dropped.
+    fn begin(&self, id: ActionId) -> Option<Turn<'_>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.insert(id).then_some(Turn { worker: self, id })
+    }
+
     async fn work(
         &self,
         order: &Order,
@@ -198,7 +213,8 @@ impl Worker {
         cancel: &CancellationToken,
     ) -> Result<Finished, Failed> {
         let _ = tell.send(Progress::Fetching).await;
-        let workspace = Workspace::create(&self.args.workspaces, &id).await?;
+        let workspace = Workspace::create(&self.args.workspaces, &id).await;
+        let workspace = workspace.map_err(|error| node_trouble(format!("no workspace could be made: {error}")))?;
         let inputs = tokio::select! {
             inputs = self.stage(order, &workspace) => inputs?,
             () = cancel.cancelled() => return Err(cancelled()),
@@ -338,6 +354,18 @@ impl Worker {
     }
 }
 
+/// The right to be at an action on this node.
+struct Turn<'a> {
+    worker: &'a Worker,
+    id: ActionId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.worker.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 /// What is known of an action.
 enum Known {
     /// A result whose bytes can be had.
@@ -346,39 +374,6 @@ enum Known {
     Lost(Cid),
     /// Nothing.
     Not,
-}
-
-/// The directory of one attempt, removed when dropped.
-struct Workspace(PathBuf);
-
-impl Workspace {
-    async fn create(parent: &Path, id: &ActionId) -> Result<Self, Failed> {
-        let name = format!("{}-{}", &id.to_string()[..16], hex::encode(crate::entropy::random::<4>()));
-        let path = parent.join(name);
-        let workspace = Self(path.clone());
-        let made = blocking(move || {
-            fs::create_dir_all(path.join("inputs"))?;
-            fs::create_dir(path.join("scratch"))
-        });
-        made.await.map_err(|error| node_trouble(format!("no workspace could be made: {error}")))?;
-        Ok(workspace)
-    }
-
-    fn inputs(&self) -> PathBuf {
-        self.0.join("inputs")
-    }
-
-    fn scratch(&self) -> PathBuf {
-        self.0.join("scratch")
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            warn!(path = %self.0.display(), %error, "a workspace was left behind");
-        }
-    }
 }
 
 /// The executor that the plan pinned. A decoded action always names one.
