@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, warn};
 
-use super::{Publication, RecordsHandle, changes};
+use super::{Publication, RecordsHandle, begin_incarnation, changes};
 use crate::{clock, task::blocking};
 
 /// How long to wait before a batch that could not be stored is tried again.
@@ -89,10 +89,27 @@ impl Driver {
                     warn!(behind_ms, "this machine's clock is behind its own records, waiting for it");
                     clock::sleep_ms(behind_ms.clamp(RETRY_MS, 10 * RETRY_MS)).await;
                 }
-                Err(error) => {
-                    error!(%error, "records cannot be published; restart the node");
+                Err(AppendError::NewIncarnation) => self.start_incarnation().await,
+                Err(AppendError::Refused(why)) => {
+                    error!(%why, "records cannot be published; this is a fault of the node");
                     return None;
                 }
+            }
+        }
+    }
+
+    /// Our own log cannot go on: the others have more of it than our disk, or it was disowned. The
+    /// number of the new one is durable before it is used.
+    async fn start_incarnation(&self) {
+        let store = self.handle.inner.store.clone();
+        match blocking(move || begin_incarnation(store.state())).await {
+            Ok(incarnation) => {
+                warn!(incarnation, "our own log cannot be continued, a new incarnation begins");
+                self.handle.lock().start_incarnation(incarnation);
+            }
+            Err(error) => {
+                error!(%error, "a new incarnation is not durable yet, trying again");
+                clock::sleep_ms(RETRY_MS).await;
             }
         }
     }
