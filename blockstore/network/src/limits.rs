@@ -123,6 +123,8 @@ pub const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 /// Yamux: more streams than this are refused. It also keeps stream windows at 256 KiB, because
 /// js-yamux sends frames over 1 MiB that the Rust side rejects when windows grow.
 pub const YAMUX_STREAMS: usize = 4096;
+/// How often a peer that mDNS knows and that is not connected is dialled again.
+pub const MDNS_REDIAL: Duration = Duration::from_secs(3);
 /// Peers found by mDNS that we dial without knowing whether they are members.
 pub const MDNS_PEERS: usize = 64;
 /// Two pings may fail before a connection counts as dead; this is the pause between them.

@@ -95,7 +95,15 @@ pub fn start(args: Args, commands: mpsc::Receiver<Command>) {
     let circle = Circle::new(args.local);
     let (roster, _) = watch::channel(Roster::new());
     let tasks = args.tasks.clone();
-    let driver = Driver { args, circle, notes, roster, dials: HashMap::new(), present: BTreeMap::new() };
+    let driver = Driver {
+        args,
+        circle,
+        notes,
+        roster,
+        dials: HashMap::new(),
+        present: BTreeMap::new(),
+        rediscover_at: Instant::now(),
+    };
     tasks.spawn_orderly(driver.run(commands, notes_in));
 }
 
@@ -113,6 +121,7 @@ struct Driver {
     roster: watch::Sender<Roster>,
     dials: HashMap<ConnectionId, oneshot::Sender<Result<PeerId, String>>>,
     present: BTreeMap<PeerId, Present>,
+    rediscover_at: Instant,
 }
 
 impl Driver {
@@ -131,6 +140,7 @@ impl Driver {
                     let actions = self.circle.tick(Instant::now());
                     self.perform(actions).await;
                     self.dials.retain(|_, reply| !reply.is_closed());
+                    self.rediscover();
                 }
             }
         }
