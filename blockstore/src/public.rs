@@ -40,7 +40,12 @@ impl Store {
         let known = self.public_row(root)?;
         match (visibility, known) {
             (Visibility::Public, Some((_, blocks, PublicPhase::Public))) => Ok(blocks),
-            (Visibility::Public, _) => self.publish(root),
+            (Visibility::Public, Some((id, blocks, _))) => {
+                // What an interrupted change left behind goes first, or its rows would stay for ever.
+                self.withdraw(root, id, blocks)?;
+                self.publish_whole(root)
+            }
+            (Visibility::Public, None) => self.publish_whole(root),
             (Visibility::Private, Some((id, blocks, _))) => {
                 self.withdraw(root, id, blocks)?;
                 Ok(blocks)
@@ -70,6 +75,18 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// All of it or nothing: a failed change must not leave blocks that strangers can read.
+    fn publish_whole(&self, root: &Cid) -> Result<u64, ReadError> {
+        let published = self.publish(root);
+        if published.is_err()
+            && let Ok(Some((id, blocks, _))) = self.public_row(root)
+            && let Err(error) = self.withdraw(root, id, blocks)
+        {
+            tracing::error!(%error, %root, "a half public root could not be withdrawn; the next start does it");
+        }
+        published
     }
 
     fn publish(&self, root: &Cid) -> Result<u64, ReadError> {

@@ -51,6 +51,9 @@ pub struct ListEntry {
     pub size: u64,
 }
 
+/// No file system takes longer names, and a shard that is linked many times must not multiply megabytes.
+const MAX_LISTED_NAME: usize = 255;
+
 /// What is known of a CID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stat {
@@ -90,6 +93,9 @@ impl Store {
         let mut found = Vec::new();
         match self.unixfs(cid)? {
             Some(UnixFs::Directory(links)) => {
+                if links.iter().any(|link| link.name.len() > MAX_LISTED_NAME) {
+                    return Err(ReadError::damaged(cid, "a name is too long"));
+                }
                 found.extend(links.into_iter().map(|l| (l.name, l.cid, l.tsize)));
             }
             Some(UnixFs::Hamt { .. }) => {
@@ -245,6 +251,7 @@ impl Store {
             };
             match name {
                 "" => self.list_hamt(&link.cid, depth + 1, budget, found)?,
+                name if name.len() > MAX_LISTED_NAME => return Err(ReadError::damaged(cid, "a name is too long")),
                 name => found.push((name.to_owned(), link.cid, link.tsize)),
             }
             // Shards count too: a tree of equal shards that hold nothing has 256^n paths and yields no name.

@@ -184,6 +184,11 @@ fn apply_blob(
     root: &Cid,
     size: u64,
 ) -> Result<(), RecoverError> {
+    // Repair may have moved the bytes aside: then their blocks are missing, to be fetched or added again.
+    if !std::fs::metadata(inner.places.blob(blake3)).is_ok_and(|found| found.len() == size) {
+        tracing::error!(%root, "a blob is not there any more; add it again");
+        return Ok(());
+    }
     let sink: &dyn Locations = target;
     match index_reference(&inner.places, blake3, root, size, sink) {
         Ok(()) => Ok(()),

@@ -64,7 +64,8 @@ impl Fetcher {
     }
 
     /// Every block under `root` is here and durable when this returns. Dropping it keeps what has
-    /// been stored so far, so that the next try goes on from there.
+    /// been stored so far, so that the next try goes on from there. The root is stored last: a root
+    /// that is here by this way has everything below it.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -73,6 +74,7 @@ impl Fetcher {
         let mut flying = FuturesUnordered::new();
         let mut group = Vec::new();
         let mut group_bytes = 0;
+        let mut last = None;
         loop {
             while flying.len() < IN_FLIGHT_MAX {
                 let Some(cid) = walk.next() else { break };
@@ -85,6 +87,10 @@ impl Fetcher {
             let Some(block) = flying.next().await else { break };
             let block = block?;
             walk.push(artdag_blockstore::links(&block)?)?;
+            if block.cid() == root {
+                last = Some(block);
+                continue;
+            }
             group_bytes += block.bytes().len();
             group.push(block);
             if group_bytes >= GROUP_BYTES {
@@ -92,7 +98,8 @@ impl Fetcher {
                 group_bytes = 0;
             }
         }
-        self.keep(group).await
+        self.keep(group).await?;
+        self.keep(last.into_iter().collect()).await
     }
 
     /// One block, stored here.
@@ -141,11 +148,12 @@ impl Fetcher {
         Ok(entries)
     }
 
-    /// Whether some member, this node included, can serve the root now. Asked, never remembered
-    /// in a record: bytes come and go.
+    /// Whether this node has all of it, or some other member has the root. Asked, never remembered
+    /// in a record: bytes come and go. A member that has the root and not the rest is found out
+    /// when its blocks are asked for.
     pub async fn available(&self, cid: &Cid) -> bool {
         let (store, wanted) = (self.store.clone(), *cid);
-        if matches!(blocking(move || store.has(&wanted, Audience::Local)).await, Ok(true)) {
+        if blocking(move || store.stat(&wanted)).await.is_ok_and(|stat| stat.local) {
             return true;
         }
         !self.network.who_has(cid, Scope::Members, AVAILABLE_TIMEOUT).await.is_empty()

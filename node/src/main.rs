@@ -5,6 +5,7 @@ use std::{
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -20,6 +21,8 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// What is left of the five seconds in which a node stops.
+const BLOCKING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Shown when nothing is asked for by `ARTDAG_LOG`.
 const DEFAULT_LOG: &str = "info,libp2p=warn,libp2p_swarm=warn,libp2p_mdns=error,sled=warn";
 
@@ -84,7 +87,11 @@ fn act(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => {
             let key = std::env::var_os("ARTDAG_CLUSTER_KEY").map(OsStringExt::into_vec);
             let config = Config::load(&args, key)?;
-            runtime()?.block_on(run(config))
+            let runtime = runtime()?;
+            let ended = runtime.block_on(run(config));
+            // Files being hashed or copied are not waited for: what was not acknowledged may be lost.
+            runtime.shutdown_timeout(BLOCKING_TIMEOUT);
+            ended
         }
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
         Command::Repair { data_dir } => repair(&data_dir.unwrap_or_else(default_data_dir)),

@@ -47,6 +47,8 @@ use crate::{
 const MEMBER_TTL_MS: u64 = 6 * 60 * 60 * 1000;
 /// How long to wait before an address that did not answer is dialled again.
 const REDIAL_MS: u64 = 2000;
+/// The network says goodbye within this.
+const NETWORK_STOP_MS: u64 = 500;
 /// The key rotates later; the first one has this epoch.
 const FIRST_KEY_EPOCH: u32 = 1;
 
@@ -67,6 +69,9 @@ pub enum NodeError {
     /// The state cannot be read.
     #[error("the node's state cannot be read: {0}; see the runbook, chapter repair")]
     State(#[from] StateError),
+    /// An address to join is none.
+    #[error("--join: `{0}` is no multiaddress and no invite; write for example /ip4/192.0.2.1/tcp/7700")]
+    Join(String),
     /// The keys cannot be had.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
@@ -106,11 +111,21 @@ pub struct Node {
 /// What can be run here, and by what.
 type Executors = Vec<(Toolset, Arc<dyn Executor>)>;
 
-/// The ports, bound before anything is promised.
+/// The ports, bound when everything behind them runs; the one of the clients last.
 struct Ports {
-    grpc: TcpListener,
     http: TcpListener,
     gateway: TcpListener,
+    grpc: TcpListener,
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Self, BindError> {
+        Ok(Self {
+            http: edge::bind("--http", config.http).await?,
+            gateway: edge::bind("--gateway", config.gateway).await?,
+            grpc: edge::bind("--grpc", config.grpc).await?,
+        })
+    }
 }
 
 /// What the parts are made from.
@@ -131,6 +146,9 @@ impl Node {
     /// # Errors
     /// See [`NodeError`]; nothing keeps running then.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
+        if let Some(wrong) = config.join.iter().find(|address| !artdag_network::is_address(address)) {
+            return Err(NodeError::Join(wrong.clone()));
+        }
         let data_dir = config.data_dir.clone();
         let opened = {
             let config = config.clone();
@@ -163,7 +181,9 @@ impl Node {
         if !self.tasks.stop().await {
             warn!("some tasks did not end in time");
         }
-        self.network.shutdown().await;
+        if clock::within_ms(NETWORK_STOP_MS, self.network.shutdown()).await.is_none() {
+            warn!("the network did not end in time");
+        }
     }
 
     async fn start_parts(
@@ -176,18 +196,13 @@ impl Node {
         let key = SigningKey::from_bytes(&secrets.identity);
         let own = Origin(key.verifying_key().to_bytes());
         let metrics = Arc::new(Metrics::default());
-        let ports = Ports {
-            grpc: edge::bind("--grpc", config.grpc).await?,
-            http: edge::bind("--http", config.http).await?,
-            gateway: edge::bind("--gateway", config.gateway).await?,
-        };
         let args = RecordsArgs { own, key, store: store.clone(), metrics: metrics.clone() };
         let (records, unstarted) = blocking(move || records::open(args)).await?;
         let (network, events) = artdag_network::start(network_args(&config, secrets, store.clone())).await?;
         let namespace = Namespace(secrets.namespace);
         let parts =
             Parts { own, namespace, config, store, network: network.clone(), records, metrics, tasks: tasks.clone() };
-        let ready = match parts.start(ports, events, unstarted, executors).await {
+        let ready = match parts.start(events, unstarted, executors).await {
             Ok(ready) => ready,
             Err(error) => {
                 network.shutdown().await;
@@ -199,14 +214,7 @@ impl Node {
 }
 
 impl Parts {
-    async fn start(
-        self,
-        ports: Ports,
-        events: Events,
-        unstarted: Unstarted,
-        executors: Executors,
-    ) -> Result<Ready, NodeError> {
-        let ready = self.ready(&ports).await;
+    async fn start(self, events: Events, unstarted: Unstarted, executors: Executors) -> Result<Ready, NodeError> {
         let toolsets: Vec<String> = executors.iter().map(|(toolset, _)| toolset.to_string()).collect();
         let channels = Arc::new(MemberChannels::new(self.network.clone()));
         let fetcher = Fetcher::new(self.store.clone(), self.network.clone(), self.metrics.clone());
@@ -236,7 +244,7 @@ impl Parts {
             membership,
         }));
         unstarted.start(&self.network, &self.tasks);
-        self.introduce(toolsets, &ready).await;
+        self.introduce(toolsets).await;
         self.follow(events, leases.clone(), channels, changed);
         self.tasks.spawn_until_stop("leases", {
             let leases = leases.clone();
@@ -245,6 +253,8 @@ impl Parts {
         self.join_others();
         member_services(&self, worker, leases);
         runs.resume().await?;
+        let ports = Ports::bind(&self.config).await?;
+        let ready = self.ready(&ports).await;
         self.edges(ports, fetcher, directory, runs);
         write_ready(&self.config.data_dir, &ready)?;
         info!(peer_id = ready.peer_id, grpc = ready.grpc, gateway = ready.gateway, "ready");
@@ -277,8 +287,9 @@ impl Parts {
     }
 
     /// Says what this node offers, and says it again before it expires.
-    async fn introduce(&self, toolsets: Vec<String>, ready: &Ready) {
-        let (records, slots, addresses) = (self.records.clone(), self.config.slots, ready.listen.clone());
+    async fn introduce(&self, toolsets: Vec<String>) {
+        let (records, slots) = (self.records.clone(), self.config.slots);
+        let addresses = self.network.listen_addresses().await;
         let store = self.store.clone();
         let say = move || {
             let (records, toolsets, addresses) = (records.clone(), toolsets.clone(), addresses.clone());
@@ -420,6 +431,12 @@ fn open(config: &Config) -> Result<(Secrets, Store), NodeError> {
     fs::create_dir_all(&config.data_dir).map_err(broken)?;
     // The store's lock comes first: two nodes must not both make keys.
     let store = Store::open(&config.data_dir, Options::default())?;
+    // Of a node that was killed here: nobody may take it for this one.
+    if let Err(source) = fs::remove_file(config.data_dir.join("node.json"))
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(broken(source));
+    }
     let secrets = Secrets::open(&config.data_dir, &config.key)?;
     Ok((secrets, store))
 }

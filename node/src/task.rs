@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug_span};
 
-/// How long a stop waits for tasks; the issue of a stop is promised within five seconds.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a stop waits for tasks; all of it is promised within five seconds.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(3500);
 
 /// The tasks of one node.
 #[derive(Clone, Debug, Default)]

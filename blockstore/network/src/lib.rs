@@ -33,7 +33,7 @@ pub use event::{Event, Events};
 pub use limits::GOSSIP_BYTES;
 pub use metrics::Metrics;
 pub use network::{Args, DialError, Discovery, FetchError, Network, PublishError, StartError, start};
-pub use peer::{BadPeerId, PeerId};
+pub use peer::{BadPeerId, PeerId, is_address};
 pub use plane::{Incoming, Plane, Stream};
 pub use stream::OpenError;
 pub use swarm::PeerInfo;

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+/// Blocks of one message: 4 MiB of 1 KiB blocks, the smallest that boxo sends unasked.
+pub const RECEIVED_BLOCKS: usize = 4096;
+
 /// The most bytes a bitswap message may have on the wire: what the specification and boxo accept.
 pub const MESSAGE_BYTES: usize = 4 << 20;
 /// The most block bytes we put into one message; older implementations cap messages near 2 MiB.

@@ -121,6 +121,11 @@ impl Family {
     }
 }
 
+/// Whether a text is a multiaddr, to be told before anything is started.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<Multiaddr>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,7 @@ fn text(entry: &ListEntry) -> String {
     let mark = match entry.kind {
         EntryKind::Directory => "/",
         EntryKind::Symlink => "@",
+        EntryKind::Data => "?",
         EntryKind::File => "",
     };
     format!("{} {:>12} {}{mark}", entry.cid, entry.size, printable(&entry.name))

@@ -23,6 +23,7 @@ fn text(stat: &Stat) -> String {
         EntryKind::File => "file",
         EntryKind::Directory => "folder",
         EntryKind::Symlink => "symlink",
+        EntryKind::Data => "data",
     };
     let hash = stat.content_hash.map_or("unknown".to_owned(), |hash| hash.to_string());
     format!(

@@ -82,7 +82,7 @@ impl Landing {
                 self.fetched.size += entry.size;
                 self.open(&place, entry.size)
             }
-            v1::EntryKind::Unspecified => {
+            v1::EntryKind::Unspecified | v1::EntryKind::Data => {
                 return Err(Error::Answer(format!("{:?} is of no kind", entry.path)));
             }
         };

@@ -23,6 +23,8 @@ pub enum EntryKind {
     File,
     Directory,
     Symlink,
+    /// IPLD data that is no file or folder, such as a plan.
+    Data,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -115,6 +117,7 @@ fn parse_kind(kind: v1::EntryKind) -> Result<EntryKind, Error> {
         v1::EntryKind::File => Ok(EntryKind::File),
         v1::EntryKind::Directory => Ok(EntryKind::Directory),
         v1::EntryKind::Symlink => Ok(EntryKind::Symlink),
+        v1::EntryKind::Data => Ok(EntryKind::Data),
         v1::EntryKind::Unspecified => Err(Error::Answer("an entry of no kind".to_owned())),
     }
 }

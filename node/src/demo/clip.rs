@@ -48,14 +48,19 @@ pub(super) async fn make(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(clip)
 }
 
-/// How long a clip of the user's is.
+/// How long a clip of the user's is; it must have picture and sound, since the film mixes both.
 pub(super) async fn seconds(clip: &Path) -> anyhow::Result<f64> {
     let name = clip.to_str().context("the clip's name is not UTF-8; give it another")?;
     // The protocol is named, so that a file name cannot be taken for an address.
     let name = format!("file:{name}");
-    let arguments = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &name];
+    let arguments = ["-v", "error", "-show_entries", "stream=codec_type:format=duration", "-of", "csv=p=0", &name];
     let output = tool("ffprobe", &arguments, VERSION_LIMIT_MS).await.context("looking at the clip")?;
-    let seconds: Option<f64> = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let has = |kind| text.lines().any(|line| line.trim() == kind);
+    let seconds: Option<f64> = text.lines().find_map(|line| line.trim().parse().ok());
+    if output.status.success() && !(has("video") && has("audio")) {
+        bail!("--clip {}: it has no picture or no sound; give a clip with both", clip.display());
+    }
     match seconds.filter(|seconds| output.status.success() && *seconds >= SHORTEST_SECONDS) {
         Some(seconds) => Ok(seconds),
         None => bail!(

@@ -46,11 +46,16 @@ async fn serve(
 }
 
 async fn answer(fetcher: &Fetcher, path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, FetchError> {
+    if path.split('/').next().is_none_or(|root| root.parse::<Cid>().is_err()) {
+        let wrong = "the path must begin with a CID: /ipfs/CID or /ipfs/CID/name\n";
+        return Ok((StatusCode::BAD_REQUEST, wrong).into_response());
+    }
     let named = resolve(fetcher, path.trim_end_matches('/').to_owned()).await?;
     match named.kind {
         EntryKind::File => file(fetcher, path, &named, method, headers).await,
         EntryKind::Directory if !path.ends_with('/') => {
-            Ok(Redirect::permanent(&format!("/ipfs/{path}/")).into_response())
+            let names: Vec<String> = path.split('/').map(|name| name.bytes().map(percent).collect()).collect();
+            Ok(Redirect::permanent(&format!("/ipfs/{}/", names.join("/"))).into_response())
         }
         EntryKind::Directory => {
             let index = format!("{path}index.html");

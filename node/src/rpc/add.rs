@@ -53,6 +53,8 @@ pub fn run(store: &Store, mut parts: mpsc::Receiver<Step>, answers: &mpsc::Sende
                 }
             }
             Err(status) => {
+                // First gone, then told: who hears of the failure finds nothing half written.
+                drop(session);
                 // A caller that went away does not hear why, and need not.
                 let _ = answers.blocking_send(Err(status));
                 return;
@@ -121,7 +123,9 @@ impl Session<'_> {
                 let added = self.store.add_symlink(&entry.target).map_err(IntoStatus::into_status)?;
                 self.root.leaf(&entry.path, added)?;
             }
-            artdag_proto::v1::EntryKind::Unspecified => return Err(invalid("an entry without a kind")),
+            artdag_proto::v1::EntryKind::Data | artdag_proto::v1::EntryKind::Unspecified => {
+                return Err(invalid("an entry that is no file, folder or symlink"));
+            }
         }
         Ok(())
     }
@@ -240,5 +244,111 @@ fn answer(path: &str, added: &Added) -> AddResponse {
         content_hash: added.content_hash.map(Vec::from).unwrap_or_default(),
         blake3: added.blake3.map(Vec::from).unwrap_or_default(),
         root: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use artdag_blockstore::Options;
+    use artdag_proto::v1::EntryKind;
+
+    use super::*;
+
+    fn entry(path: &str, kind: EntryKind) -> AddRequest {
+        let entry = Entry { path: path.into(), kind: kind.into(), size: 0, target: "elsewhere".into() };
+        AddRequest { part: Some(Part::Entry(entry)) }
+    }
+
+    fn data(bytes: &[u8]) -> AddRequest {
+        AddRequest { part: Some(Part::Data(bytes.to_vec())) }
+    }
+
+    fn pinned() -> AddRequest {
+        AddRequest { part: Some(Part::Options(AddOptions { pin: true, wrap: false })) }
+    }
+
+    /// Sends the parts and, unless the call is cut off, its end; gives the answers.
+    fn call(store: &Store, parts: Vec<AddRequest>, end: Option<Step>) -> Vec<Result<AddResponse, Status>> {
+        let (to_worker, from_caller) = mpsc::channel(parts.len() + 1);
+        let (answers, mut heard) = mpsc::channel(100);
+        for part in parts.into_iter().map(Step::Part).chain(end) {
+            to_worker.try_send(part).map_err(|_| "full").expect("the channel has room for all parts");
+        }
+        drop(to_worker);
+        run(store, from_caller, &answers);
+        drop(answers);
+        std::iter::from_fn(|| heard.blocking_recv()).collect()
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), Options::default()).expect("a fresh store opens");
+        (dir, store)
+    }
+
+    #[test]
+    fn one_file_is_its_own_root() {
+        let (_dir, store) = store();
+        let parts = vec![pinned(), entry("", EntryKind::File), data(b"hello "), data(b"world")];
+        let answers = call(&store, parts, Some(Step::End));
+        let root = answers.last().expect("an answer").as_ref().expect("added");
+        assert!(root.root);
+        // IPIP-499, profile unixfs-v1-2025.
+        assert_eq!(root.cid, "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
+        assert_eq!(store.pins(None, 10).expect("readable").len(), 1);
+    }
+
+    #[test]
+    fn a_folder_comes_after_what_is_in_it() {
+        let (_dir, store) = store();
+        let parts = vec![
+            entry("", EntryKind::Directory),
+            entry("a/b", EntryKind::File),
+            data(b"x"),
+            entry("a/link", EntryKind::Symlink),
+            entry("empty", EntryKind::Directory),
+        ];
+        let answers = call(&store, parts, Some(Step::End));
+        let paths: Vec<_> = answers.iter().map(|answer| answer.as_ref().expect("added").path.as_str()).collect();
+        assert_eq!(paths, ["a/b", "a", "empty", ""]);
+    }
+
+    #[test]
+    fn a_call_that_was_cut_off_leaves_nothing() {
+        let (dir, store) = store();
+        let large = vec![7; 3 << 20];
+        let answers = call(&store, vec![pinned(), entry("", EntryKind::File), data(&large)], None);
+        assert!(answers.is_empty());
+        assert!(store.pins(None, 10).expect("readable").is_empty());
+        let incoming = std::fs::read_dir(dir.path().join("incoming")).expect("there");
+        assert_eq!(incoming.count(), 0, "a half file was left behind");
+    }
+
+    #[test]
+    fn paths_that_cannot_stand_are_refused() {
+        let (_dir, store) = store();
+        let deep = vec!["d"; DEPTH_MAX + 1].join("/");
+        let long = "n".repeat(NAME_BYTES_MAX + 1);
+        for path in ["../up", "a//b", "/root", "a/.", "nul\0", deep.as_str(), long.as_str()] {
+            let answers = call(&store, vec![entry(path, EntryKind::File)], Some(Step::End));
+            let refused = answers[0].as_ref().expect_err(path);
+            assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let (_dir, store) = store();
+        for parts in [
+            vec![data(b"before any entry")],
+            vec![AddRequest { part: None }],
+            vec![entry("a", EntryKind::Unspecified)],
+            vec![entry("a", EntryKind::File), entry("a", EntryKind::File)],
+            vec![entry("a", EntryKind::File), entry("a/b", EntryKind::File)],
+        ] {
+            let answers = call(&store, parts.clone(), Some(Step::End));
+            assert!(answers.iter().any(Result::is_err), "{parts:?}");
+            assert!(!answers.iter().flatten().any(|answer| answer.root), "{parts:?}");
+        }
     }
 }

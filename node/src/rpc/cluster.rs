@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use artdag_network::DialError;
 use artdag_proto::v1 as wire;
 use tonic::{Request, Response, Status};
 
+use super::status::invalid;
 use crate::members::{Directory, KnownNode};
 
 /// Serves what this node knows of itself and of others.
@@ -33,7 +35,10 @@ impl wire::cluster_server::Cluster for ClusterService {
     async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinResponse>, Status> {
         let address = request.into_inner().address;
         let peer = self.directory.dial(&address).await;
-        let peer = peer.map_err(|error| Status::unavailable(format!("cannot reach {address}: {error}")))?;
+        let peer = peer.map_err(|error| match error {
+            DialError::BadAddress(_) => invalid(error.to_string()),
+            other => Status::unavailable(format!("cannot reach {address}: {other}")),
+        })?;
         Ok(Response::new(wire::JoinResponse { peer_id: peer.to_string() }))
     }
 }

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     add,
+    answers::{self, Answer, Answers},
     status::{IntoStatus, invalid, parse_cid},
 };
 use crate::{
@@ -22,8 +23,6 @@ const DATA_BYTES: usize = 256 * 1024;
 const QUEUE: usize = 16;
 /// Folders inside folders that `Get` follows.
 const DEPTH_MAX: usize = 128;
-
-type Answers<T> = ReceiverStream<Result<T, Status>>;
 
 /// Serves one store and what can be fetched into it.
 pub struct ContentService {
@@ -73,14 +72,13 @@ impl wire::content_server::Content for ContentService {
 
     async fn get(&self, request: Request<wire::GetRequest>) -> Result<Response<Self::GetStream>, Status> {
         let root = self.resolve(request.into_inner().path).await?;
-        let (answers, stream) = mpsc::channel(QUEUE);
-        let sender = Sender { fetcher: self.fetcher.clone(), answers };
-        self.tasks.spawn_until_stop("get", async move {
+        let fetcher = self.fetcher.clone();
+        Ok(Response::new(answers::stream(&self.tasks, "get", |answers| async move {
+            let sender = Sender { fetcher, answers };
             if let Err(status) = sender.tree(root).await {
                 let _ = sender.answers.send(Err(status)).await;
             }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        })))
     }
 
     async fn cat(&self, request: Request<wire::CatRequest>) -> Result<Response<Self::CatStream>, Status> {
@@ -88,20 +86,21 @@ impl wire::content_server::Content for ContentService {
         let cid = self.resolve(path).await?;
         let size = self.file_size(cid).await?;
         let end = length.map_or(size, |length| offset.saturating_add(length).min(size));
-        let (answers, stream) = mpsc::channel(QUEUE);
         let fetcher = self.fetcher.clone();
-        self.tasks.spawn_until_stop("cat", async move {
+        Ok(Response::new(answers::stream(&self.tasks, "cat", |answers| async move {
             let mut at = offset;
             while at < end {
-                let answer = read_at(&fetcher, cid, at, end).await;
-                let read = answer.as_ref().map_or(0, Vec::len) as u64;
-                if answers.send(answer.map(|data| wire::CatResponse { data })).await.is_err() || read == 0 {
+                let data = match read_at(&fetcher, cid, at, end).await {
+                    Ok(data) if data.is_empty() => Err(ends_early(&cid)),
+                    other => other,
+                };
+                let read = data.as_ref().map_or(0, Vec::len) as u64;
+                if answers.send(data.map(|data| wire::CatResponse { data })).await.is_err() || read == 0 {
                     return;
                 }
                 at += read;
             }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        })))
     }
 
     async fn ls(&self, request: Request<wire::LsRequest>) -> Result<Response<Self::LsStream>, Status> {
@@ -113,7 +112,7 @@ impl wire::content_server::Content for ContentService {
             kind: kind(entry.kind).into(),
             size: entry.size,
         });
-        Ok(Response::new(self.stream("ls", lines.collect())))
+        Ok(Response::new(answers::lines(&self.tasks, "ls", lines.collect())))
     }
 
     async fn stat(&self, request: Request<wire::StatRequest>) -> Result<Response<wire::StatResponse>, Status> {
@@ -175,7 +174,7 @@ impl wire::content_server::Content for ContentService {
         let store = self.store.clone();
         let roots = blocking(move || store.public_roots()).await.map_err(IntoStatus::into_status)?;
         let lines = roots.into_iter().map(|root| wire::ListPublicResponse { cid: root.cid.to_string() });
-        Ok(Response::new(self.stream("list public", lines.collect())))
+        Ok(Response::new(answers::lines(&self.tasks, "list public", lines.collect())))
     }
 }
 
@@ -192,24 +191,12 @@ impl ContentService {
         let size = self.fetcher.reading(Scope::Anyone, move |store| Ok(store.open_file(&cid)?.len())).await;
         size.map_err(IntoStatus::into_status)
     }
-
-    fn stream<T: Send + 'static>(&self, name: &'static str, lines: Vec<T>) -> Answers<T> {
-        let (answers, stream) = mpsc::channel(QUEUE);
-        self.tasks.spawn_until_stop(name, async move {
-            for line in lines {
-                if answers.send(Ok(line)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        ReceiverStream::new(stream)
-    }
 }
 
 /// One `Get` under way.
 struct Sender {
     fetcher: Fetcher,
-    answers: mpsc::Sender<Result<wire::GetResponse, Status>>,
+    answers: Answer<wire::GetResponse>,
 }
 
 impl Sender {
@@ -235,7 +222,7 @@ impl Sender {
                     self.send(wire::get_response::Part::Entry(entry)).await?;
                 }
                 EntryKind::Directory => {
-                    if depth >= DEPTH_MAX {
+                    if depth > DEPTH_MAX {
                         return Err(invalid(format!("`{path}` is deeper than {DEPTH_MAX} folders")));
                     }
                     self.send(wire::get_response::Part::Entry(entry)).await?;
@@ -257,7 +244,7 @@ impl Sender {
         while at < size {
             let data = read_at(&self.fetcher, cid, at, size).await?;
             if data.is_empty() {
-                return Err(Status::data_loss(format!("{cid} ends before its stated size")));
+                return Err(ends_early(&cid));
             }
             at += data.len() as u64;
             self.send(wire::get_response::Part::Data(data)).await?;
@@ -283,11 +270,16 @@ async fn read_at(fetcher: &Fetcher, cid: cid::Cid, at: u64, end: u64) -> Result<
     read.await.map_err(IntoStatus::into_status)
 }
 
+fn ends_early(cid: &cid::Cid) -> Status {
+    Status::data_loss(format!("{cid} ends before its stated size"))
+}
+
 fn kind(kind: EntryKind) -> wire::EntryKind {
     match kind {
         EntryKind::File => wire::EntryKind::File,
         EntryKind::Directory => wire::EntryKind::Directory,
         EntryKind::Symlink => wire::EntryKind::Symlink,
-        EntryKind::Data | EntryKind::Unfetched => wire::EntryKind::Unspecified,
+        EntryKind::Data => wire::EntryKind::Data,
+        EntryKind::Unfetched => wire::EntryKind::Unspecified,
     }
 }

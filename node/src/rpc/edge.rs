@@ -106,6 +106,7 @@ pub struct BindError {
 
 /// Serves until the node stops.
 pub async fn serve(args: EdgeArgs, services: Services) {
+    // Health alone is open: it says no more than that the port answers.
     let guard = Guard::new(args.token.as_deref(), args.metrics);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<RunsServer<RunsService>>().await;
@@ -123,7 +124,7 @@ pub async fn serve(args: EdgeArgs, services: Services) {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(health_service)
-        .add_service(reflection)
+        .add_service(InterceptedService::new(reflection, guard.clone()))
         .add_service(InterceptedService::new(
             ContentServer::new(content).max_decoding_message_size(MESSAGE_BYTES_MAX),
             guard.clone(),

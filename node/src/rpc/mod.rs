@@ -4,6 +4,7 @@
 //! over the peer connection (Steps, Leases). No service stands on both.
 
 mod add;
+mod answers;
 pub mod channel;
 mod cluster;
 mod content;

@@ -3,11 +3,12 @@
 use artdag_blockstore::{Pin, PinKind, Store};
 use artdag_network::Scope;
 use artdag_proto::v1 as wire;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::status::{IntoStatus, invalid, parse_cid};
+use super::{
+    answers::{self, Answer, Answers},
+    status::{IntoStatus, invalid, parse_cid},
+};
 use crate::{
     fetch::Fetcher,
     task::{Tasks, blocking},
@@ -35,7 +36,7 @@ impl PinsService {
 
 #[tonic::async_trait]
 impl wire::pins_server::Pins for PinsService {
-    type ListPinsStream = ReceiverStream<Result<wire::Pin, Status>>;
+    type ListPinsStream = Answers<wire::Pin>;
 
     async fn add_pin(&self, request: Request<wire::AddPinRequest>) -> Result<Response<wire::AddPinResponse>, Status> {
         let request = request.into_inner();
@@ -71,10 +72,8 @@ impl wire::pins_server::Pins for PinsService {
     }
 
     async fn list_pins(&self, _: Request<wire::ListPinsRequest>) -> Result<Response<Self::ListPinsStream>, Status> {
-        let (answers, stream) = mpsc::channel(16);
         let store = self.store.clone();
-        self.tasks.spawn_until_stop(
-            "list pins",
+        let list = |answers: Answer<wire::Pin>| {
             blocking(move || {
                 let mut after = None;
                 loop {
@@ -90,9 +89,9 @@ impl wire::pins_server::Pins for PinsService {
                         }
                     }
                 }
-            }),
-        );
-        Ok(Response::new(ReceiverStream::new(stream)))
+            })
+        };
+        Ok(Response::new(answers::stream(&self.tasks, "list pins", list)))
     }
 }
 

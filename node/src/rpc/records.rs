@@ -1,11 +1,12 @@
 //! The Records service: decode, one call, encode.
 
 use artdag_proto::v1 as wire;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::status::invalid;
+use super::{
+    answers::{self, Answers},
+    status::invalid,
+};
 use crate::{
     lease::peer_of,
     records::{KnownResult, RecordsHandle},
@@ -28,7 +29,7 @@ impl RecordsService {
 
 #[tonic::async_trait]
 impl wire::records_server::Records for RecordsService {
-    type ListRecordsStream = ReceiverStream<Result<wire::ResultRecord, Status>>;
+    type ListRecordsStream = Answers<wire::ResultRecord>;
 
     async fn get_record(
         &self,
@@ -52,15 +53,8 @@ impl wire::records_server::Records for RecordsService {
     ) -> Result<Response<Self::ListRecordsStream>, Status> {
         let limit = request.into_inner().limit as usize;
         let results = self.records.list(if limit == 0 { usize::MAX } else { limit });
-        let (answers, stream) = mpsc::channel(64);
-        self.tasks.spawn_until_stop("list records", async move {
-            for result in results {
-                if answers.send(Ok(encode(result))).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let results = results.into_iter().map(encode).collect();
+        Ok(Response::new(answers::lines(&self.tasks, "list records", results)))
     }
 }
 

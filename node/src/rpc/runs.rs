@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use artdag_proto::v1 as wire;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::status::{IntoStatus, invalid, parse_cid};
+use super::{
+    answers::{self, Answer, Answers},
+    status::{IntoStatus, invalid, parse_cid},
+};
 use crate::{
     lease::peer_of,
     scheduler::{
@@ -38,8 +39,8 @@ impl RunsService {
 
 #[tonic::async_trait]
 impl wire::runs_server::Runs for RunsService {
-    type WatchRunStream = ReceiverStream<Result<wire::RunEvent, Status>>;
-    type ListRunsStream = ReceiverStream<Result<wire::Run, Status>>;
+    type WatchRunStream = Answers<wire::RunEvent>;
+    type ListRunsStream = Answers<wire::Run>;
 
     async fn submit_run(
         &self,
@@ -61,9 +62,7 @@ impl wire::runs_server::Runs for RunsService {
     ) -> Result<Response<Self::WatchRunStream>, Status> {
         let id = request.into_inner().execution_id;
         let run = self.runs.get(&id).await.map_err(IntoStatus::into_status)?;
-        let (answers, stream) = mpsc::channel(16);
-        self.tasks.spawn_until_stop("watch run", watch(id, run, answers));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(answers::stream(&self.tasks, "watch run", |answers| watch(id, run, answers))))
     }
 
     async fn cancel_run(
@@ -77,15 +76,8 @@ impl wire::runs_server::Runs for RunsService {
 
     async fn list_runs(&self, _: Request<wire::ListRunsRequest>) -> Result<Response<Self::ListRunsStream>, Status> {
         let views = self.runs.list().await.map_err(IntoStatus::into_status)?;
-        let (answers, stream) = mpsc::channel(16);
-        self.tasks.spawn_until_stop("list runs", async move {
-            for view in views {
-                if answers.send(Ok(encode_run(view))).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let views = views.into_iter().map(encode_run).collect();
+        Ok(Response::new(answers::lines(&self.tasks, "list runs", views)))
     }
 
     async fn get_run(&self, request: Request<wire::GetRunRequest>) -> Result<Response<wire::Run>, Status> {
@@ -95,7 +87,7 @@ impl wire::runs_server::Runs for RunsService {
 }
 
 /// All events so far, then the live ones, until the run has ended.
-async fn watch(id: String, run: Arc<Run>, answers: mpsc::Sender<Result<wire::RunEvent, Status>>) {
+async fn watch(id: String, run: Arc<Run>, answers: Answer<wire::RunEvent>) {
     let mut length = run.watch();
     let mut next = 0;
     loop {

@@ -37,7 +37,10 @@ impl IntoStatus for AddError {
 
 impl IntoStatus for StateError {
     fn into_status(self) -> Status {
-        internal(&self)
+        match self {
+            StateError::NoSpace { .. } => Status::resource_exhausted(self.to_string()),
+            other => internal(&other),
+        }
     }
 }
 
@@ -58,7 +61,8 @@ impl IntoStatus for RecordsError {
     fn into_status(self) -> Status {
         match self {
             RecordsError::Stopping => Status::unavailable("the node is stopping"),
-            RecordsError::State(_) | RecordsError::Record(_) => internal(&self),
+            RecordsError::State(error) => error.into_status(),
+            RecordsError::Record(_) => internal(&self),
         }
     }
 }
@@ -75,7 +79,7 @@ impl IntoStatus for RunError {
                 Status::resource_exhausted(format!("{max} runs are under way on this node; wait for one to end"))
             }
             RunError::Add(error) => error.into_status(),
-            RunError::State(_) => internal(&self),
+            RunError::State(error) => error.into_status(),
         }
     }
 }

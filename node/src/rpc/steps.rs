@@ -15,7 +15,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::DropGuard;
 use tonic::{Request, Response, Status};
 
-use super::{members::Caller, status::invalid};
+use super::{
+    members::Caller,
+    status::{invalid, parse_cid},
+};
 use crate::{
     lease::peer_of,
     scheduler::worker::{Order, Progress, Worker},
@@ -79,6 +82,7 @@ fn decode(request: wire::ExecuteStepRequest) -> Result<Order, Status> {
     if request.inputs.len() > INPUTS_MAX || request.inputs.iter().any(|of| of.holders.len() > HOLDERS_MAX) {
         return Err(invalid("too many inputs or holders"));
     }
+    let lost = if request.lost_cid.is_empty() { None } else { Some(parse_cid(&request.lost_cid)?) };
     let holders = request.inputs.iter().map(|of| of.holders.iter().filter_map(|id| id.parse().ok()).collect());
     let producers = request.inputs.iter().map(|of| of.action_id.as_slice().try_into().ok().map(ActionId));
     Ok(Order {
@@ -86,6 +90,7 @@ fn decode(request: wire::ExecuteStepRequest) -> Result<Order, Status> {
         cache_id: CacheId(cache_id),
         holders: holders.collect(),
         producers: producers.collect(),
+        lost,
         timeout_ms: request.timeout_ms,
     })
 }

@@ -2,7 +2,7 @@
 //! must not be lost, then does what it was told.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -10,9 +10,11 @@ use artdag_core::{
     identity::{ActionId, Origin, action_id},
     planner::{Plan, StepInput},
     scheduler::{
-        Input, Limits, NodeInfo, Output, Reuse, RunOutcome, Scheduler, StepEvent, StepState as CoreState, StepStatus,
+        FailureClass, Input, Limits, NodeInfo, Output, Reuse, RunOutcome, Scheduler, StepEvent, StepState as CoreState,
+        StepStatus,
     },
 };
+use cid::Cid;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -21,7 +23,7 @@ use super::{
     Runs,
     dispatch::{self, Assignment, Report},
     run::{Run, RunState, StepState, StepView},
-    worker::Progress,
+    worker::{Failed, Progress},
 };
 use crate::{clock, members::Offer, task::blocking};
 
@@ -39,6 +41,8 @@ pub async fn run(runs: &Arc<Runs>, plan: Plan, run: Arc<Run>) {
         under_way: HashMap::new(),
         offers: BTreeMap::new(),
         actions: HashMap::new(),
+        results: HashMap::new(),
+        lost: HashSet::new(),
         wake_at_ms: None,
         plan,
     };
@@ -56,6 +60,9 @@ struct Coordinator {
     offers: BTreeMap<Origin, Offer>,
     /// The action of each step that was executed here, the lineage of what follows.
     actions: HashMap<usize, ActionId>,
+    /// What each step gave, and what of it could not be had when it was needed.
+    results: HashMap<usize, Cid>,
+    lost: HashSet<Cid>,
     wake_at_ms: Option<u64>,
 }
 
@@ -145,6 +152,9 @@ impl Coordinator {
 
     async fn report(&mut self, report: Report) {
         let Report { step, attempt, progress } = report;
+        if let Progress::Failed(Failed { class: FailureClass::LostBytes { missing }, .. }) = &progress {
+            self.lost.extend(missing);
+        }
         if matches!(progress, Progress::Done(_) | Progress::Failed(_)) {
             self.under_way.remove(&(step, attempt));
         }
@@ -163,6 +173,7 @@ impl Coordinator {
                 let id = action_id(&self.runs.args.namespace, &action);
                 self.actions.insert(step, id);
                 let planned = &self.plan.steps[step];
+                let before = self.results.get(&step).copied();
                 let assignment = Assignment {
                     producers: planned.inputs.iter().map(|input| self.producer(input)).collect(),
                     cache_id: planned.cache_id,
@@ -173,6 +184,7 @@ impl Coordinator {
                     node,
                     action,
                     holders,
+                    lost: before.filter(|cid| self.lost.contains(cid)),
                     timeout_ms,
                 };
                 self.execute(assignment);
@@ -213,7 +225,10 @@ impl Coordinator {
         }
     }
 
-    async fn step_changed(&self, status: StepStatus) {
+    async fn step_changed(&mut self, status: StepStatus) {
+        if let Some(cid) = status.cid {
+            self.results.insert(status.step, cid);
+        }
         let view = self.view(status);
         let finished = matches!(view.state, StepState::Succeeded | StepState::Failed);
         self.run.step(view, clock::unix_ms());

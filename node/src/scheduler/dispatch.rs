@@ -9,6 +9,7 @@ use artdag_core::{
     scheduler::FailureClass,
 };
 use artdag_proto::v1::{self as wire, execute_step_event::Event, steps_client::StepsClient};
+use cid::Cid;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,8 @@ pub struct Assignment {
     pub holders: Vec<Vec<Origin>>,
     /// For each input, the action that made it.
     pub producers: Vec<Option<ActionId>>,
+    /// A result of this step whose bytes could not be had.
+    pub lost: Option<Cid>,
     pub timeout_ms: u64,
 }
 
@@ -80,6 +83,7 @@ fn order(assignment: Assignment) -> Order {
         action: assignment.action,
         cache_id: assignment.cache_id,
         producers: assignment.producers,
+        lost: assignment.lost,
         timeout_ms: assignment.timeout_ms,
     }
 }
@@ -130,6 +134,7 @@ fn encode(assignment: Assignment) -> wire::ExecuteStepRequest {
         action: assignment.action.encode(),
         cache_id: assignment.cache_id.0.to_vec(),
         timeout_ms: assignment.timeout_ms,
+        lost_cid: assignment.lost.map(|cid| cid.to_string()).unwrap_or_default(),
     }
 }
 

@@ -207,9 +207,10 @@ impl Runs {
     fn launch(self: &Arc<Self>, plan: Plan, view: RunView) {
         let run = Arc::new(Run::new(view.clone(), clock::unix_ms()));
         let mut known = self.lock();
-        let ended: Vec<_> =
-            known.iter().filter(|(_, run)| run.view().state != RunState::Running).map(|(id, _)| id.clone()).collect();
-        for id in ended.iter().take(ended.len().saturating_sub(ENDED_KEPT_MAX)) {
+        let views = known.values().map(|run| run.view()).filter(|view| view.state != RunState::Running);
+        let mut ended: Vec<_> = views.map(|view| (view.finished_unix_ms, view.execution_id)).collect();
+        ended.sort();
+        for (_, id) in ended.iter().take(ended.len().saturating_sub(ENDED_KEPT_MAX)) {
             known.remove(id);
         }
         known.insert(view.execution_id, run.clone());

@@ -41,6 +41,9 @@ const STEP_DISK_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 /// How long to follow another's run before asking again; its record usually ends the wait.
 const FOLLOW_POLL_MS: u64 = 1000;
 
+/// How long a record may be behind the arbiter's word that an action is done.
+const RECORD_PATIENCE_MS: u64 = 500;
+
 /// What the worker was asked to run.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -52,6 +55,8 @@ pub struct Order {
     pub holders: Vec<Vec<PeerId>>,
     /// For each input, the action that made it; `None` for content that a user gave.
     pub producers: Vec<Option<ActionId>>,
+    /// A result of it whose bytes could not be had.
+    pub lost: Option<Cid>,
     /// After this the step is ended.
     pub timeout_ms: u64,
 }
@@ -156,16 +161,16 @@ impl Worker {
     ) -> Result<Finished, Failed> {
         let id = action_id(&self.args.namespace, &order.action);
         let executor = self.executor_of(&order.action)?;
-        let mut lost = None;
+        let mut lost = order.lost;
         loop {
-            match self.known(&id).await {
+            match self.known(&id, lost).await {
                 Known::Here(finished) => return Ok(finished),
                 Known::Lost(cid) => lost = Some(cid),
                 Known::Not => {}
             }
             let Some(_turn) = self.begin(id) else {
                 let _ = tell.send(Progress::Following { holder: self.args.own }).await;
-                self.await_news(&id, FOLLOW_POLL_MS, cancel).await?;
+                self.await_news(&id, lost, FOLLOW_POLL_MS, cancel).await?;
                 continue;
             };
             // The slot is taken before the lease, so that nobody holds the right to run a step
@@ -180,7 +185,7 @@ impl Worker {
                 }
                 Answer::Done(cid) => {
                     if self.args.fetcher.available(&cid).await {
-                        return Ok(self.elsewhere(&id, cid));
+                        return Ok(self.elsewhere(&id, cid).await);
                     }
                     // Done, but nobody has the bytes any more: it is made again.
                     lost = Some(cid);
@@ -188,11 +193,11 @@ impl Worker {
                 Answer::Follow(holder) => {
                     drop(slot);
                     let _ = tell.send(Progress::Following { holder }).await;
-                    self.await_news(&id, FOLLOW_POLL_MS, cancel).await?;
+                    self.await_news(&id, lost, FOLLOW_POLL_MS, cancel).await?;
                 }
                 Answer::Wait(retry_ms) => {
                     drop(slot);
-                    self.await_news(&id, retry_ms, cancel).await?;
+                    self.await_news(&id, lost, retry_ms, cancel).await?;
                 }
             }
         }
@@ -200,8 +205,9 @@ impl Worker {
 
     /// The only one at this action on this node, until the turn is dropped.
     fn begin(&self, id: ActionId) -> Option<Turn<'_>> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.insert(id).then_some(Turn { worker: self, id })
+        let first = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        // Made only when it is ours: a turn that is dropped ends whatever turn there is.
+        first.then(|| Turn { worker: self, id })
     }
 
     async fn work(
@@ -310,8 +316,11 @@ impl Worker {
     }
 
     /// What the records say of the action, and whether its bytes can be had.
-    async fn known(&self, id: &ActionId) -> Known {
+    async fn known(&self, id: &ActionId, lost: Option<Cid>) -> Known {
         let Some(known) = self.args.records.by_action(id) else { return Known::Not };
+        if lost == Some(known.cid) {
+            return Known::Lost(known.cid);
+        }
         if !self.args.fetcher.available(&known.cid).await {
             warn!(cid = %known.cid, "a known result has no holder, it is made again");
             return Known::Lost(known.cid);
@@ -327,7 +336,8 @@ impl Worker {
     }
 
     /// The arbiter knows it is done; its record may still be on the way.
-    fn elsewhere(&self, id: &ActionId, cid: Cid) -> Finished {
+    async fn elsewhere(&self, id: &ActionId, cid: Cid) -> Finished {
+        clock::within_ms(RECORD_PATIENCE_MS, self.args.records.until_known(id)).await;
         let known = self.args.records.by_action(id);
         Finished {
             cid,
@@ -339,10 +349,17 @@ impl Worker {
         }
     }
 
-    /// Waits until a record of the action arrives, or `ms` are over.
-    async fn await_news(&self, id: &ActionId, ms: u64, cancel: &CancellationToken) -> Result<(), Failed> {
+    /// Waits until a record of the action arrives, or `ms` are over. Where there is a record already
+    /// and its bytes are lost, only the time counts, or this would turn in circles.
+    async fn await_news(
+        &self,
+        id: &ActionId,
+        lost: Option<Cid>,
+        ms: u64,
+        cancel: &CancellationToken,
+    ) -> Result<(), Failed> {
         tokio::select! {
-            () = self.args.records.until_known(id) => Ok(()),
+            () = self.args.records.until_known(id), if lost.is_none() => Ok(()),
             () = clock::sleep_ms(ms) => Ok(()),
             () = cancel.cancelled() => Err(cancelled()),
         }

@@ -171,7 +171,8 @@ impl Client {
             return Outcome::Duplicate;
         }
         it.unsolicited += 1;
-        if it.unsolicited > UNSOLICITED_BLOCKS {
+        // Once: it is dropped for it, and the rest of its message says nothing new.
+        if it.unsolicited == UNSOLICITED_BLOCKS + 1 {
             return Outcome::Pushy(peer);
         }
         Outcome::Duplicate

@@ -11,7 +11,7 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 
 use super::wire;
-use crate::limits::{BLOCK_BYTES, CID_BYTES, MESSAGE_ENTRIES};
+use crate::limits::{BLOCK_BYTES, CID_BYTES, MESSAGE_ENTRIES, RECEIVED_BLOCKS};
 
 /// Which bitswap a stream speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,12 @@ impl Incoming {
                 presences.push((cid, decode_presence(presence.kind)));
             }
         }
-        let mut blocks = Vec::new();
+        // Empty blocks cost two bytes each on the wire and a hundred here.
+        let sent = message.blocks.len() + message.payload.len();
+        if sent > RECEIVED_BLOCKS {
+            return Err(MessageError::TooManyEntries(sent));
+        }
+        let mut blocks = Vec::with_capacity(sent);
         for data in message.blocks {
             blocks.push(verify(CidVersion::V0, DAG_PB, SHA2_256, 32, data)?);
         }

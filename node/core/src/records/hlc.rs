@@ -51,7 +51,11 @@ impl Clock {
     /// [`TooFarAhead`]; the clock is as before.
     pub fn observe(&mut self, remote: Stamp, now_ms: u64) -> Result<(), TooFarAhead> {
         check_drift(remote, now_ms)?;
-        self.last = self.last.max(remote);
+        // Taken over only within half of what is accepted: a node that took over all of it would be
+        // refused by whoever's clock is a little behind.
+        if remote.wall_ms <= now_ms.saturating_add(MAX_DRIFT_MS / 2) {
+            self.last = self.last.max(remote);
+        }
         Ok(())
     }
 
