@@ -307,7 +307,11 @@ fn forget_lost_blobs(places: &Places, state: &State, report: &mut RepairReport) 
             };
             let blob = places.blob(&note.blake3);
             if note.home == Home::Blob && !blob.exists() {
-                report.damaged.push(format!("{} is gone", blob.display()));
+                let name = blob.display().to_string();
+                // One that was just moved aside has been told of.
+                if !report.damaged.iter().any(|told| told.starts_with(&name)) {
+                    report.damaged.push(format!("{name} is gone"));
+                }
                 state.write(vec![Write::Delete(Slot::Files, key)])?;
             }
         }

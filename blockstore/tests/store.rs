@@ -666,6 +666,32 @@ fn repair_takes_in_what_the_journal_lost_and_moves_aside_what_is_damaged() {
     assert_eq!(read_all(&store, &again.cid), hurt);
 }
 
+/// The journal still names the blob: its blocks must be missing, not "here and damaged", or nobody would
+/// fetch them again.
+#[test]
+fn what_repair_moved_aside_can_be_put_again() {
+    let dir = scratch();
+    let store = open(dir.path());
+    let bytes = content(21, 2 * CHUNK_BYTES);
+    let added = add(&store, &bytes).expect("add");
+    drop(store);
+    let name = hex::encode(added.blake3.expect("hashed"));
+    let blob = dir.path().join("blobs").join(&name[..2]).join(&name);
+    std::fs::remove_file(&blob).expect("replace");
+    std::fs::write(&blob, content(22, 2 * CHUNK_BYTES)).expect("with other bytes");
+    let report = Store::repair(dir.path(), options(), &mut |_| ()).expect("repair");
+    assert_eq!(report.damaged.len(), 1, "{:?}", report.damaged);
+
+    let store = open(dir.path());
+    let leaves: Vec<Block> = bytes.chunks(CHUNK_BYTES).map(|leaf| Block::raw(leaf).expect("block")).collect();
+    assert!(!store.has(leaves[0].cid(), Audience::Local).expect("has"), "its bytes are gone");
+    store.put(&leaves).expect("put what was fetched again");
+    for leaf in &leaves {
+        let read = store.read(leaf.cid(), Audience::Local).expect("read").expect("here");
+        assert_eq!(read.bytes(), leaf.bytes());
+    }
+}
+
 // ---- the model ----
 
 #[derive(Clone, Debug)]

@@ -396,4 +396,14 @@ mod tests {
         let bytes = wire::Message { block_presences, ..Default::default() }.encode_to_vec();
         assert!(matches!(Incoming::decode(bytes), Err(MessageError::TooManyEntries(_))));
     }
+    /// Two bytes each on the wire, a hundred in memory.
+    #[test]
+    fn a_message_full_of_empty_blocks_is_refused() {
+        let blocks = vec![Bytes::new(); RECEIVED_BLOCKS + 1];
+        let bytes = wire::Message { blocks, ..Default::default() }.encode_to_vec();
+        assert!(matches!(Incoming::decode(bytes), Err(MessageError::TooManyEntries(_))));
+        let payload = wire::Payload { prefix: vec![1, 0x55, 0x12, 0x20], data: Bytes::new() };
+        let bytes = message(vec![payload; RECEIVED_BLOCKS + 1]);
+        assert!(matches!(Incoming::decode(bytes), Err(MessageError::TooManyEntries(_))));
+    }
 }

@@ -113,6 +113,15 @@ mod tests {
         assert!(clock.tick(1_000) > remote);
     }
 
+    /// Or its own batches would be refused by whoever is a little behind.
+    #[test]
+    fn a_fast_clock_is_accepted_but_not_taken_over() {
+        let (mut clock, now_ms) = (Clock::default(), 1_000);
+        let fast = Stamp { wall_ms: now_ms + MAX_DRIFT_MS, counter: 0 };
+        clock.observe(fast, now_ms).expect("within the drift");
+        check_drift(clock.tick(now_ms), now_ms - 1).expect("a slower neighbour takes what we stamp");
+    }
+
     #[test]
     fn a_stamp_from_the_far_future_changes_nothing() {
         let mut clock = Clock::default();
