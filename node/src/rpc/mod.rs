@@ -17,3 +17,4 @@ mod records;
 mod runs;
 pub mod status;
 mod steps;
+pub mod trace;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     lease::peer_of,
+    rpc::trace::TraceContext,
     scheduler::{
         Runs, Submission,
         run::{Event, Happened, Run, RunState, RunView, StepState, StepView},
@@ -46,7 +47,8 @@ impl wire::runs_server::Runs for RunsService {
         &self,
         request: Request<wire::SubmitRunRequest>,
     ) -> Result<Response<wire::SubmitRunResponse>, Status> {
-        let submission = decode(request.into_inner())?;
+        let trace = TraceContext::of(&request);
+        let submission = decode(request.into_inner(), trace.trace_id)?;
         let view = self.runs.submit(submission).await.map_err(IntoStatus::into_status)?;
         Ok(Response::new(wire::SubmitRunResponse {
             execution_id: view.execution_id,
@@ -109,7 +111,7 @@ async fn watch(id: String, run: Arc<Run>, answers: Answer<wire::RunEvent>) {
     }
 }
 
-fn decode(request: wire::SubmitRunRequest) -> Result<Submission, Status> {
+fn decode(request: wire::SubmitRunRequest, trace_id: String) -> Result<Submission, Status> {
     if request.inputs.len() > GIVEN_MAX || request.parameters.len() > GIVEN_MAX {
         return Err(invalid(format!("more than {GIVEN_MAX} inputs or parameters")));
     }
@@ -124,6 +126,7 @@ fn decode(request: wire::SubmitRunRequest) -> Result<Submission, Status> {
         recipe: request.recipe,
         recipe_name: request.recipe_name,
         seed: request.seed,
+        trace_id,
     })
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::DropGuard;
 use tonic::{Request, Response, Status};
+use tracing::{Instrument, info_span};
 
 use super::{
     members::Caller,
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     lease::peer_of,
+    rpc::trace::TraceContext,
     scheduler::worker::{Order, Progress, Worker},
     task::Tasks,
 };
@@ -58,12 +60,14 @@ impl wire::steps_server::Steps for StepsService {
         if request.extensions().get::<Caller>().is_none() {
             return Err(Status::unauthenticated("only members may ask for steps"));
         }
+        let span = info_span!("step", trace_id = TraceContext::of(&request).trace_id);
         let order = decode(request.into_inner())?;
         let (tell, progress) = mpsc::channel(QUEUE);
         // Cancelled with the node, and when the caller drops the stream.
         let cancel = self.tasks.stopping().child_token();
         let (worker, token) = (self.worker.clone(), cancel.clone());
-        self.tasks.spawn("step", async move { worker.execute(order, tell, token).await });
+        let work = async move { worker.execute(order, tell, token).await };
+        self.tasks.spawn("step", work.instrument(span));
         let guard = cancel.drop_guard();
         Ok(Response::new(events(progress, guard)))
     }

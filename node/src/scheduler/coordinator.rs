@@ -9,10 +9,7 @@ use std::{
 use artdag_core::{
     identity::{ActionId, Origin, action_id},
     planner::{Plan, StepInput},
-    scheduler::{
-        FailureClass, Input, Limits, NodeInfo, Output, Reuse, RunOutcome, Scheduler, StepEvent, StepState as CoreState,
-        StepStatus,
-    },
+    scheduler::{FailureClass, Input, Limits, NodeInfo, Output, Reuse, RunOutcome, Scheduler, StepEvent, StepStatus},
 };
 use cid::Cid;
 use tokio::sync::mpsc;
@@ -31,12 +28,13 @@ use crate::{clock, members::Offer, task::blocking};
 const QUEUE: usize = 256;
 
 /// Runs a plan to its end, or until the node stops; then it goes on at the next start.
-pub async fn run(runs: &Arc<Runs>, plan: Plan, run: Arc<Run>) {
+pub async fn run(runs: &Arc<Runs>, plan: Plan, run: Arc<Run>, trace_id: String) {
     let (reports, incoming) = mpsc::channel(QUEUE);
     let mut coordinator = Coordinator {
         scheduler: Scheduler::new(&plan, Limits::default()),
         runs: runs.clone(),
         run,
+        trace_id,
         reports,
         under_way: HashMap::new(),
         offers: BTreeMap::new(),
@@ -53,6 +51,7 @@ pub async fn run(runs: &Arc<Runs>, plan: Plan, run: Arc<Run>) {
 struct Coordinator {
     runs: Arc<Runs>,
     run: Arc<Run>,
+    trace_id: String,
     plan: Plan,
     scheduler: Scheduler,
     reports: mpsc::Sender<Report>,
@@ -178,6 +177,7 @@ impl Coordinator {
                     producers: planned.inputs.iter().map(|input| self.producer(input)).collect(),
                     cache_id: planned.cache_id,
                     execution_id: self.run.view().execution_id,
+                    trace_id: self.trace_id.clone(),
                     step_id: planned.id.clone(),
                     step,
                     attempt,
@@ -242,7 +242,7 @@ impl Coordinator {
             kind: status.kind.to_string(),
             cache_id: status.cache_id,
             action_id: self.actions.get(&status.step).copied(),
-            state: state(status.state),
+            state: status.state,
             node: status.node,
             attempt: status.attempt,
             cid: status.cid,
@@ -298,19 +298,5 @@ fn event(progress: Progress) -> StepEvent {
             node: done.node,
         },
         Progress::Failed(failed) => StepEvent::Failed { class: failed.class, message: failed.message },
-    }
-}
-
-fn state(state: CoreState) -> StepState {
-    match state {
-        CoreState::Waiting => StepState::Waiting,
-        CoreState::Ready => StepState::Ready,
-        CoreState::Fetching => StepState::Fetching,
-        CoreState::Running => StepState::Running,
-        CoreState::Following => StepState::Following,
-        CoreState::Succeeded => StepState::Succeeded,
-        CoreState::Hit => StepState::Hit,
-        CoreState::Failed => StepState::Failed,
-        CoreState::Skipped => StepState::Skipped,
     }
 }

@@ -12,9 +12,14 @@ use artdag_proto::v1::{self as wire, execute_step_event::Event, steps_client::St
 use cid::Cid;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
+use tracing::{Instrument, info_span};
 
 use super::worker::{Failed, Finished, Order, Progress, Worker};
-use crate::{lease::peer_of, rpc::channel::MemberChannels};
+use crate::{
+    lease::peer_of,
+    rpc::{channel::MemberChannels, trace::TraceContext},
+};
 
 /// Reports of one step on their way to the coordinator.
 const QUEUE: usize = 32;
@@ -26,6 +31,7 @@ pub struct Assignment {
     pub attempt: u32,
     pub node: Origin,
     pub execution_id: String,
+    pub trace_id: String,
     pub action: Action,
     pub cache_id: CacheId,
     /// For each input, who is known to have it.
@@ -57,7 +63,8 @@ pub async fn run(
     let (step, attempt) = (assignment.step, assignment.attempt);
     let work = async {
         if assignment.node == own {
-            worker.execute(order(assignment), tell, cancel).await;
+            let span = info_span!("step", trace_id = assignment.trace_id);
+            worker.execute(order(assignment), tell, cancel).instrument(span).await;
         } else {
             let last = remote(assignment, &channels, &tell, cancel).await;
             let _ = tell.send(last).await;
@@ -97,8 +104,11 @@ async fn remote(
 ) -> Progress {
     let node = assignment.node;
     let mut client = StepsClient::new(channels.to(&peer_of(&node)));
+    let trace_id = assignment.trace_id.clone();
+    let mut request = Request::new(encode(assignment));
+    TraceContext::mark(&trace_id, &mut request);
     let called = tokio::select! {
-        called = client.execute_step(encode(assignment)) => called,
+        called = client.execute_step(request) => called,
         () = cancel.cancelled() => return failed(FailureClass::Node, "cancelled"),
     };
     let mut events = match called {

@@ -22,7 +22,7 @@ use artdag_core::{
     planner::Plan,
 };
 use cid::Cid;
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use self::{
     run::{Run, RunState, RunView},
@@ -35,6 +35,7 @@ use crate::{
     metrics::Metrics,
     records::RecordsHandle,
     rpc::channel::MemberChannels,
+    rpc::trace::TraceContext,
     task::{Tasks, blocking},
 };
 
@@ -88,6 +89,8 @@ pub struct Submission {
     pub parameters: BTreeMap<String, serde_json::Value>,
     /// For whatever draws lots.
     pub seed: u64,
+    /// The trace it belongs to.
+    pub trace_id: String,
 }
 
 /// What runs need of the node.
@@ -130,7 +133,7 @@ impl Runs {
             }
             info!(execution_id = view.execution_id, "going on with a run");
             match self.stored_plan(&view.plan).await {
-                Ok(plan) => self.launch(plan, view),
+                Ok(plan) => self.launch(plan, view, TraceContext::begin().trace_id),
                 Err(error) => {
                     warn!(%error, execution_id = view.execution_id, "a run cannot go on");
                     let run = Run::new(view, clock::unix_ms());
@@ -154,10 +157,11 @@ impl Runs {
         if self.lock().values().filter(|run| run.view().state == RunState::Running).count() >= RUNS_MAX {
             return Err(RunError::Full(RUNS_MAX));
         }
+        let trace_id = submission.trace_id.clone();
         let (plan, view) = submit::prepare(&self.args, submission).await?;
         self.save(view.clone()).await?;
         self.args.metrics.runs_submitted.inc();
-        self.launch(plan, view.clone());
+        self.launch(plan, view.clone(), trace_id);
         Ok(view)
     }
 
@@ -204,7 +208,7 @@ impl Runs {
         Ok(views)
     }
 
-    fn launch(self: &Arc<Self>, plan: Plan, view: RunView) {
+    fn launch(self: &Arc<Self>, plan: Plan, view: RunView, trace_id: String) {
         let run = Arc::new(Run::new(view.clone(), clock::unix_ms()));
         let mut known = self.lock();
         let views = known.values().map(|run| run.view()).filter(|view| view.state != RunState::Running);
@@ -216,7 +220,9 @@ impl Runs {
         known.insert(view.execution_id, run.clone());
         drop(known);
         let runs = self.clone();
-        self.args.tasks.spawn("run", async move { coordinator::run(&runs, plan, run).await });
+        let span = info_span!("run", trace_id);
+        let work = async move { coordinator::run(&runs, plan, run, trace_id).await };
+        self.args.tasks.spawn("run", work.instrument(span));
     }
 
     /// Makes the present state durable.

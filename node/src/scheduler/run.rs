@@ -3,6 +3,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use artdag_core::scheduler::StepState;
+
 use artdag_core::identity::{ActionId, CacheId, Origin, RunId};
 use cid::Cid;
 use serde::{Deserialize, Serialize};
@@ -25,30 +27,6 @@ pub enum RunState {
     Failed,
     /// Somebody stopped it.
     Cancelled,
-}
-
-/// How far a step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum StepState {
-    /// For its inputs.
-    Waiting,
-    /// For a slot.
-    Ready,
-    /// Its inputs travel.
-    Fetching,
-    /// An executor works.
-    Running,
-    /// Another run of the same action goes on.
-    Following,
-    /// Done in this run.
-    Succeeded,
-    /// Found in the cache.
-    Hit,
-    /// Given up.
-    Failed,
-    /// Not needed, or an input failed.
-    Skipped,
 }
 
 /// A step as people see it.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use cid::Cid;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::identity::{CacheId, Origin};
@@ -204,7 +205,8 @@ pub enum RunOutcome {
 }
 
 /// Where a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StepState {
     /// For its inputs.
     Waiting,
