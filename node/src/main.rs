@@ -146,6 +146,9 @@ fn invite(data_dir: &Path, key_file: Option<PathBuf>) -> anyhow::Result<()> {
     let ready = read_ready(data_dir).with_context(|| {
         format!("no node runs in {}; start it with: artdag-node run --data-dir {0}", data_dir.display())
     })?;
+    if !ready.is_alive() {
+        bail!("the node of {} was killed; start it again with: artdag-node run --data-dir {0}", data_dir.display());
+    }
     let key = match (key_file, std::env::var_os("ARTDAG_CLUSTER_KEY")) {
         (Some(file), _) => KeySource::File(file),
         (None, Some(key)) => KeySource::Bytes(OsStringExt::into_vec(key)),
@@ -155,6 +158,11 @@ fn invite(data_dir: &Path, key_file: Option<PathBuf>) -> anyhow::Result<()> {
         ),
     };
     let secrets = Secrets::open(data_dir, &key)?;
+    if secrets.circle() != ready.circle {
+        bail!(
+            "the node runs with another cluster key; give it as the node got it: --cluster-key-file or ARTDAG_CLUSTER_KEY"
+        );
+    }
     let invite = Invite {
         peer: ready.peer_id,
         addresses: ready.listen,

@@ -98,6 +98,18 @@ pub struct Ready {
     pub http: String,
     /// Files for browsers.
     pub gateway: String,
+    /// Tells one circle of members from another; says nothing of the key.
+    pub circle: String,
+}
+
+impl Ready {
+    /// Whether the process that wrote it is still there.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let proc = Path::new("/proc");
+        // Where there is no such place nothing can be said.
+        !proc.join("self").exists() || proc.join(self.pid.to_string()).exists()
+    }
 }
 
 /// A running node.
@@ -132,6 +144,7 @@ impl Ports {
 struct Parts {
     own: Origin,
     namespace: Namespace,
+    circle: String,
     config: Config,
     store: Store,
     network: Network,
@@ -200,8 +213,9 @@ impl Node {
         let (records, unstarted) = blocking(move || records::open(args)).await?;
         let (network, events) = artdag_network::start(network_args(&config, secrets, store.clone())).await?;
         let namespace = Namespace(secrets.namespace);
-        let parts =
-            Parts { own, namespace, config, store, network: network.clone(), records, metrics, tasks: tasks.clone() };
+        let circle = secrets.circle();
+        let (network_of_parts, tasks) = (network.clone(), tasks.clone());
+        let parts = Parts { own, namespace, circle, config, store, network: network_of_parts, records, metrics, tasks };
         let ready = match parts.start(events, unstarted, executors).await {
             Ok(ready) => ready,
             Err(error) => {
@@ -404,6 +418,7 @@ impl Parts {
             grpc: text(&ports.grpc),
             http: text(&ports.http),
             gateway: text(&ports.gateway),
+            circle: self.circle.clone(),
         }
     }
 }

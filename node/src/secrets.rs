@@ -118,6 +118,15 @@ impl Secrets {
     }
 }
 
+impl Secrets {
+    /// A name of the circle that these secrets open: the same for all its members, and no help to
+    /// anyone who wants in.
+    #[must_use]
+    pub fn circle(&self) -> String {
+        hex::encode(&derive(&self.membership, "artdag/circle/1")[..8])
+    }
+}
+
 fn cluster_key(data_dir: &Path, source: &KeySource) -> Result<Vec<u8>, SecretsError> {
     let kept = data_dir.join("cluster.key");
     match source {
@@ -221,9 +230,11 @@ mod tests {
         let two = Secrets::open(b.path(), &source).expect("keys");
         assert_eq!((one.membership, one.gossip, one.namespace), (two.membership, two.gossip, two.namespace));
         assert_ne!(one.identity, two.identity);
+        assert_eq!(one.circle(), two.circle());
         let rotated = Secrets::open(a.path(), &KeySource::Bytes(b"another".to_vec())).expect("keys");
         assert_eq!(rotated.namespace, one.namespace);
         assert_ne!(rotated.membership, one.membership);
+        assert_ne!(rotated.circle(), one.circle());
     }
 
     #[test]

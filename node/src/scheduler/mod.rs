@@ -22,6 +22,7 @@ use artdag_core::{
     planner::Plan,
 };
 use cid::Cid;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{Instrument, info, info_span, warn};
 
 use self::{
@@ -113,13 +114,15 @@ pub struct RunsArgs {
 pub struct Runs {
     args: RunsArgs,
     known: Mutex<BTreeMap<String, Arc<Run>>>,
+    /// One for each run that was submitted and has not ended.
+    places: Arc<Semaphore>,
 }
 
 impl Runs {
     /// None yet; see [`Runs::resume`].
     #[must_use]
     pub fn new(args: RunsArgs) -> Self {
-        Self { args, known: Mutex::default() }
+        Self { args, known: Mutex::default(), places: Arc::new(Semaphore::new(RUNS_MAX)) }
     }
 
     /// Goes on with what was under way when the node stopped.
@@ -133,7 +136,8 @@ impl Runs {
             }
             info!(execution_id = view.execution_id, "going on with a run");
             match self.stored_plan(&view.plan).await {
-                Ok(plan) => self.launch(plan, view, TraceContext::begin().trace_id),
+                // What was accepted before goes on, however much it is.
+                Ok(plan) => self.launch(plan, view, TraceContext::begin().trace_id, None),
                 Err(error) => {
                     warn!(%error, execution_id = view.execution_id, "a run cannot go on");
                     let run = Run::new(view, clock::unix_ms());
@@ -154,14 +158,13 @@ impl Runs {
     /// # Errors
     /// See [`RunError`]; then nothing was begun.
     pub async fn submit(self: &Arc<Self>, submission: Submission) -> Result<RunView, RunError> {
-        if self.lock().values().filter(|run| run.view().state == RunState::Running).count() >= RUNS_MAX {
-            return Err(RunError::Full(RUNS_MAX));
-        }
+        // Held until the run ends, so that many submissions at once cannot pass the bound together.
+        let place = self.places.clone().try_acquire_owned().map_err(|_| RunError::Full(RUNS_MAX))?;
         let trace_id = submission.trace_id.clone();
         let (plan, view) = submit::prepare(&self.args, submission).await?;
         self.save(view.clone()).await?;
         self.args.metrics.runs_submitted.inc();
-        self.launch(plan, view.clone(), trace_id);
+        self.launch(plan, view.clone(), trace_id, Some(place));
         Ok(view)
     }
 
@@ -208,7 +211,7 @@ impl Runs {
         Ok(views)
     }
 
-    fn launch(self: &Arc<Self>, plan: Plan, view: RunView, trace_id: String) {
+    fn launch(self: &Arc<Self>, plan: Plan, view: RunView, trace_id: String, place: Option<OwnedSemaphorePermit>) {
         let run = Arc::new(Run::new(view.clone(), clock::unix_ms()));
         let mut known = self.lock();
         let views = known.values().map(|run| run.view()).filter(|view| view.state != RunState::Running);
@@ -221,7 +224,10 @@ impl Runs {
         drop(known);
         let runs = self.clone();
         let span = info_span!("run", trace_id);
-        let work = async move { coordinator::run(&runs, plan, run, trace_id).await };
+        let work = async move {
+            coordinator::run(&runs, plan, run, trace_id).await;
+            drop(place);
+        };
         self.args.tasks.spawn("run", work.instrument(span));
     }
 
